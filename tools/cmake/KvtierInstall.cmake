@@ -1,0 +1,1 @@
+# What `make install` places where. Filled below by component: runtime, library, development.
