@@ -20,6 +20,7 @@
 #include <span>
 
 #include "kernels/checksum.hpp"
+#include "kvtier/fragment.hpp"
 
 namespace kvtier::kernels {
 
@@ -55,15 +56,9 @@ uint64_t copy_and_hash(std::byte* target, const std::byte* source, size_t bytes,
                                         std::span<uint64_t> piece_hashes,
                                         const CopyOptions& options = {});
 
-// A part of an engine's memory. Payload bytes are the fragments' bytes in the order of the list.
-struct Fragment {
-  std::byte* data;
-  size_t bytes;
-};
-struct ConstFragment {
-  const std::byte* data;
-  size_t bytes;
-};
+// An engine's memory, in parts (include/kvtier/fragment.hpp).
+using kvtier::ConstFragment;
+using kvtier::Fragment;
 
 // Fragments of one size at one distance: fragment i starts at base + i * stride_bytes. A stride
 // smaller than a fragment is refused (they would overlap) unless count is 0 or 1.

@@ -1,0 +1,158 @@
+// The reader's side of the index, exactly as docs/protocol.md section 3 says: pure code over the
+// published memory, executed by clients (and by the daemon's tests). Any thread; no system call, no
+// allocation, never waits.
+#pragma once
+
+#include <emmintrin.h>
+
+#include <algorithm>
+#include <span>
+
+#include "kvtier/wire/published.hpp"
+
+namespace kvtier::wire {
+
+// Typed pointers into one mapping of the published memory. `writable` maps are the daemon's.
+struct PublishedView {
+  const PublishedHeader* header = nullptr;
+  const CostBoard* board = nullptr;
+  const SpaceDescriptor* spaces = nullptr;
+  const SegmentDescriptor* segments = nullptr;
+  const Bucket* buckets = nullptr;
+  const Entry* entries = nullptr;
+
+  static PublishedView of(const void* base) {
+    const auto* bytes = static_cast<const std::byte*>(base);
+    const auto* header = reinterpret_cast<const PublishedHeader*>(bytes);
+    PublishedView view;
+    view.header = header;
+    view.board = reinterpret_cast<const CostBoard*>(bytes + header->board_offset);
+    view.spaces = reinterpret_cast<const SpaceDescriptor*>(bytes + header->spaces_offset);
+    view.segments = reinterpret_cast<const SegmentDescriptor*>(bytes + header->segments_offset);
+    view.buckets = reinterpret_cast<const Bucket*>(bytes + header->buckets_offset);
+    view.entries = reinterpret_cast<const Entry*>(bytes + header->entries_offset);
+    return view;
+  }
+};
+
+enum class Found : uint8_t {
+  kAbsent = 0,
+  kHost = 1,      // in a host slot: may be leased
+  kLower = 2,     // only on nvme or remote: may be prefetched
+  kUnstable = 3,  // changed while being read, also after retries: a miss
+};
+
+// What one look-up saw. Advice until a lease is validated against `entry`.
+struct FoundChunk {
+  Found found = Found::kAbsent;
+  uint32_t entry = 0;
+  Place place;
+  uint32_t payload_bytes = 0;
+  uint32_t flags = 0;
+  uint32_t lower = 0;
+};
+
+inline constexpr int kUnstableRetriesMax = 4;
+
+// Bit i set: position i of the bucket has this tag.
+inline uint32_t match_tags(const Bucket& bucket, uint16_t tag) {
+  const auto low = static_cast<int64_t>(bucket.tags[0].load(std::memory_order_acquire));
+  const auto high = static_cast<int64_t>(bucket.tags[1].load(std::memory_order_acquire));
+  const __m128i tags = _mm_set_epi64x(high, low);
+  const __m128i equal = _mm_cmpeq_epi16(tags, _mm_set1_epi16(static_cast<int16_t>(tag)));
+  const __m128i packed = _mm_packs_epi16(equal, _mm_setzero_si128());
+  return static_cast<uint32_t>(_mm_movemask_epi8(packed));
+}
+
+// Reads one candidate (steps 2 to 4 of a look-up). kAbsent when it is another chunk.
+inline FoundChunk read_entry(const Entry& entry, uint32_t number, ChunkKey key, uint32_t space) {
+  FoundChunk result;
+  result.entry = number;
+  for (int attempt = 0; attempt <= kUnstableRetriesMax; ++attempt) {
+    const uint64_t place = entry.host_place.load(std::memory_order_acquire);
+    if (entry.key_lo.load(std::memory_order_relaxed) != key.lo ||
+        entry.key_hi.load(std::memory_order_relaxed) != key.hi ||
+        entry.space.load(std::memory_order_relaxed) != space) {
+      return result;
+    }
+    result.payload_bytes = entry.payload_bytes.load(std::memory_order_relaxed);
+    result.flags = entry.flags.load(std::memory_order_relaxed);
+    result.lower = entry.lower.load(std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_acquire);
+    if (entry.host_place.load(std::memory_order_relaxed) != place) continue;
+    result.place = Place(place);
+    result.found = place != 0 ? Found::kHost : (result.lower != 0) ? Found::kLower : Found::kAbsent;
+    return result;
+  }
+  result.found = Found::kUnstable;
+  return result;
+}
+
+inline FoundChunk search_bucket(const PublishedView& view, const Bucket& bucket, uint16_t tag,
+                                ChunkKey key, uint32_t space) {
+  FoundChunk best;
+  for (uint32_t mask = match_tags(bucket, tag); mask != 0; mask &= mask - 1) {
+    const uint32_t number = bucket.entries[std::countr_zero(mask)].load(std::memory_order_relaxed);
+    if (number >= view.header->entries_max) continue;
+    const FoundChunk chunk = read_entry(view.entries[number], number, key, space);
+    if (chunk.found == Found::kHost || chunk.found == Found::kLower) return chunk;
+    if (chunk.found == Found::kUnstable) best = chunk;
+  }
+  return best;
+}
+
+inline FoundChunk find_chunk(const PublishedView& view, ChunkKey key, uint32_t space) {
+  const IndexHash hash = index_hash(key, space);
+  const uint32_t mask = view.header->bucket_mask;
+  const FoundChunk first =
+      search_bucket(view, view.buckets[hash.first & mask], hash.tag, key, space);
+  if (first.found != Found::kAbsent) return first;
+  return search_bucket(view, view.buckets[hash.second & mask], hash.tag, key, space);
+}
+
+inline constexpr size_t kLookupWindow = 32;  // keys whose lines are fetched ahead
+
+// Looks up the keys in order and stops behind the first that is not in host or lower tiers; returns
+// how many of `out` are filled (the first miss is filled too, so that its reason can be counted).
+// Bucket lines of a window are fetched together, then its entry lines, then all is compared: memory
+// latencies overlap instead of adding up.
+inline size_t find_prefix(const PublishedView& view, std::span<const ChunkKey> keys, uint32_t space,
+                          std::span<FoundChunk> out) {
+  const uint32_t mask = view.header->bucket_mask;
+  const uint32_t entries_max = view.header->entries_max;
+  const auto prefetch_buckets = [&](size_t begin) {
+    const size_t end = std::min(begin + kLookupWindow, keys.size());
+    for (size_t i = begin; i < end; ++i) {
+      _mm_prefetch(
+          reinterpret_cast<const char*>(&view.buckets[index_hash(keys[i], space).first & mask]),
+          _MM_HINT_T0);
+    }
+  };
+  const size_t count = std::min(keys.size(), out.size());
+  prefetch_buckets(0);
+  for (size_t begin = 0; begin < count; begin += kLookupWindow) {
+    const size_t end = std::min(begin + kLookupWindow, count);
+    for (size_t i = begin; i < end; ++i) {
+      const IndexHash hash = index_hash(keys[i], space);
+      const Bucket& bucket = view.buckets[hash.first & mask];
+      const uint32_t matches = match_tags(bucket, hash.tag);
+      if (matches == 0) {
+        _mm_prefetch(reinterpret_cast<const char*>(&view.buckets[hash.second & mask]), _MM_HINT_T0);
+        continue;
+      }
+      const uint32_t number =
+          bucket.entries[std::countr_zero(matches)].load(std::memory_order_relaxed);
+      if (number < entries_max) {
+        _mm_prefetch(reinterpret_cast<const char*>(&view.entries[number]), _MM_HINT_T0);
+      }
+    }
+    prefetch_buckets(end);
+    for (size_t i = begin; i < end; ++i) {
+      out[i] = find_chunk(view, keys[i], space);
+      if (out[i].found != Found::kHost && out[i].found != Found::kLower) return i + 1;
+    }
+  }
+  return count;
+}
+
+}  // namespace kvtier::wire
