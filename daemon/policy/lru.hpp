@@ -1,0 +1,35 @@
+// Least recently used. With paths touched tail to head it is leaves-first by itself: a parent is
+// always used after its children. Core thread; 8 bytes a slot.
+#pragma once
+
+#include <vector>
+
+#include "daemon/policy/policy.hpp"
+
+namespace kvtier::daemon {
+
+class LruPolicy final : public Policy {
+ public:
+  void inserted(SlotId slot, const ChunkFacts& facts) override;
+  void touched(SlotId slot) override;
+  void removed(SlotId slot, Removal how) override;
+  size_t victims(std::span<SlotId> out, const VictimFilter& filter) override;
+  void hinted(SlotId slot, Outlook outlook) override;
+
+ private:
+  struct Links {
+    SlotId older = kNoSlot;
+    SlotId newer = kNoSlot;
+  };
+
+  bool resident(SlotId slot) const;
+  void link_newest(SlotId slot);
+  void link_oldest(SlotId slot);
+  void unlink(SlotId slot);
+
+  std::vector<Links> links_;
+  SlotId oldest_ = kNoSlot;
+  SlotId newest_ = kNoSlot;
+};
+
+}  // namespace kvtier::daemon

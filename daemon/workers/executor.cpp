@@ -1,0 +1,146 @@
+// Worker threads and their queues. The core thread submits and completes; workers run jobs. The
+// mutex guards pushes and pops only, never work.
+#include "daemon/workers/executor.hpp"
+
+#include <sys/eventfd.h>
+
+#include <cerrno>
+#include <condition_variable>
+#include <csignal>
+#include <cstdint>
+#include <deque>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "daemon/memory/fd.hpp"
+
+namespace kvtier::daemon {
+
+namespace {
+
+class ThreadExecutor final : public Executor {
+ public:
+  explicit ThreadExecutor(Fd event) : event_(std::move(event)) {}
+
+  ~ThreadExecutor() override {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    wake_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  void start(size_t count) {
+    // Signals belong to the main thread's signalfd.
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    sigdelset(&all, SIGBUS);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    for (size_t i = 0; i < count; ++i) threads_.emplace_back([this] { run(); });
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  }
+
+  bool submit(Job job) override {
+    {
+      const std::lock_guard lock(mutex_);
+      if (pending_ >= kJobsMax) return false;
+      ++pending_;
+      waiting_.push_back(std::move(job));
+    }
+    wake_.notify_one();
+    return true;
+  }
+
+  size_t complete() override {
+    uint64_t ignored = 0;
+    [[maybe_unused]] const auto drained = ::read(event_.get(), &ignored, sizeof ignored);
+    std::deque<Job> finished;
+    {
+      const std::lock_guard lock(mutex_);
+      finished.swap(finished_);
+      pending_ -= finished.size();
+    }
+    for (Job& job : finished) job.done();
+    return finished.size();
+  }
+
+  int completion_fd() const override { return event_.get(); }
+
+  size_t pending() const override {
+    const std::lock_guard lock(mutex_);
+    return pending_;
+  }
+
+ private:
+  void run() {
+    for (;;) {
+      Job job;
+      {
+        std::unique_lock lock(mutex_);
+        wake_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
+        if (stopping_) return;
+        job = std::move(waiting_.front());
+        waiting_.pop_front();
+      }
+      job.work();
+      {
+        const std::lock_guard lock(mutex_);
+        finished_.push_back(std::move(job));
+      }
+      const uint64_t one = 1;
+      [[maybe_unused]] const auto written = ::write(event_.get(), &one, sizeof one);
+    }
+  }
+
+  Fd event_;
+  mutable std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<Job> waiting_;
+  std::deque<Job> finished_;
+  size_t pending_ = 0;
+  bool stopping_ = false;
+  std::vector<std::thread> threads_;
+};
+
+class InlineExecutor final : public Executor {
+ public:
+  bool submit(Job job) override {
+    if (jobs_.size() >= kJobsMax) return false;
+    jobs_.push_back(std::move(job));
+    return true;
+  }
+  size_t complete() override {
+    std::deque<Job> jobs;
+    jobs.swap(jobs_);
+    for (Job& job : jobs) {
+      job.work();
+      job.done();
+    }
+    return jobs.size();
+  }
+  int completion_fd() const override { return -1; }
+  size_t pending() const override { return jobs_.size(); }
+
+ private:
+  std::deque<Job> jobs_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Executor>> make_thread_executor(size_t threads) {
+  Fd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!event) return Error::system(errno, "eventfd for worker completions");
+  auto executor = std::make_unique<ThreadExecutor>(std::move(event));
+  executor->start(threads);
+  return std::unique_ptr<Executor>(std::move(executor));
+}
+
+std::unique_ptr<Executor> make_inline_executor() {
+  return std::make_unique<InlineExecutor>();
+}
+
+}  // namespace kvtier::daemon
