@@ -78,6 +78,9 @@ class ChecksumTree {
   [[nodiscard]] bool root(uint64_t* root) const;
 
  private:
+  // absorb(offset, bytes) for each part of `bytes` that lies in one piece.
+  template <typename Absorb>
+  bool in_pieces(size_t bytes, const Absorb& absorb);
   void start_piece();
   void finish_piece();
 
