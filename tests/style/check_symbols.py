@@ -1,0 +1,60 @@
+#!/usr/bin/env python3
+"""Looks at what was built, with nm.
+
+exports LIB: the shared library exports names of kvtier's public API and nothing else, and does export some.
+isa OBJECT_DIR: objects compiled for more than the baseline (*_avx2.cpp.o, *_avx512.cpp.o) define no weak
+function: the linker keeps one copy of such a function for the whole program, and if it is this one, a
+machine of the baseline stops with an illegal instruction far from any dispatch.
+"""
+import pathlib
+import re
+import subprocess
+import sys
+
+PUBLIC = re.compile(r"^(kvtier_[a-z0-9_]+$|kvtier::|(typeinfo|vtable|typeinfo name|VTT) for kvtier::)")
+# Symbols of the protocol's and the kernels' namespaces are inside; no engine may depend on them.
+INSIDE = re.compile(r"^kvtier::(wire|kernels|daemon|tools|client|detail)::")
+
+
+def nm(*arguments):
+    output = subprocess.run(["nm", "--demangle", "--format=posix", *arguments],
+                            capture_output=True, text=True, check=True).stdout
+    # "name type value size"; a demangled name may have spaces of its own.
+    for line in output.splitlines():
+        match = re.match(r"^(.+?) ([A-Za-z]) [0-9a-f]+( [0-9a-f]*)?$", line)
+        if match:
+            yield match.group(1), match.group(2)
+
+
+def exports(library):
+    found = [re.sub(r"@.*$", "", name) for name, kind in nm("--dynamic", "--defined-only", library)
+             if kind in "TWVBDRiu"]
+    found = [name for name in found if not re.match(r"^KVTIER_\d+$", name)]
+    problems = [f"exported, but not public: {name}" for name in found
+                if not PUBLIC.match(name) or INSIDE.match(name)]
+    if not found:
+        problems.append(f"{library} exports nothing")
+    return problems, f"{len(found)} exported names, all of them public"
+
+
+def isa(folder):
+    objects = [path for path in sorted(pathlib.Path(folder).rglob("*.o"))
+               if re.search(r"_avx(2|512)\.cpp\.o$", path.name)]
+    if not objects:
+        return [], "SKIPPED: no object above the baseline was built"
+    problems = [f"{path.name}: weak function {name}" for path in objects
+                for name, kind in nm("--defined-only", str(path)) if kind == "W"]
+    return problems, f"{len(objects)} objects above the baseline, no weak function in them"
+
+
+def main():
+    problems, summary = {"exports": exports, "isa": isa}[sys.argv[1]](sys.argv[2])
+    for problem in problems:
+        print(problem)
+    if problems:
+        sys.exit(f"{len(problems)} problems")
+    print(summary)
+
+
+if __name__ == "__main__":
+    main()
