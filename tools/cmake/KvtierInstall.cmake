@@ -1,1 +1,72 @@
-# What `make install` places where. Filled below by component: runtime, library, development.
+# What is installed where, by component: runtime (programs, man pages, units), library, development.
+# Places follow GNUInstallDirs. Nothing here needs root or touches a running system.
+include(CMakePackageConfigHelpers)
+
+set(kvtier_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/kvtier)
+
+# Programs side by side: the CLI starts the daemon that lies beside it.
+foreach(program kvtierd kvtier_cli)
+  if(TARGET ${program})
+    install(TARGETS ${program} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT runtime)
+  endif()
+endforeach()
+
+get_target_property(kvtier_type kvtier TYPE)
+if(kvtier_type STREQUAL "SHARED_LIBRARY")
+  install(TARGETS kvtier EXPORT kvtierTargets
+          LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT library
+          NAMELINK_COMPONENT development)
+  install(EXPORT kvtierTargets NAMESPACE kvtier:: DESTINATION ${kvtier_package_dir}
+          COMPONENT development)
+  configure_package_config_file(tools/cmake/kvtierConfig.cmake.in
+    ${PROJECT_BINARY_DIR}/generated/kvtierConfig.cmake INSTALL_DESTINATION ${kvtier_package_dir})
+  write_basic_package_version_file(${PROJECT_BINARY_DIR}/generated/kvtierConfigVersion.cmake
+    COMPATIBILITY SameMinorVersion)
+  file(RELATIVE_PATH KVTIER_PC_PREFIX /root/${CMAKE_INSTALL_LIBDIR}/pkgconfig /root)
+  string(REGEX REPLACE "/$" "" KVTIER_PC_PREFIX ${KVTIER_PC_PREFIX})
+  configure_file(tools/cmake/kvtier.pc.in ${PROJECT_BINARY_DIR}/generated/kvtier.pc @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/generated/kvtierConfig.cmake
+                ${PROJECT_BINARY_DIR}/generated/kvtierConfigVersion.cmake
+          DESTINATION ${kvtier_package_dir} COMPONENT development)
+  install(FILES ${PROJECT_BINARY_DIR}/generated/kvtier.pc
+          DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT development)
+endif()
+
+# Every header directly in include/kvtier is public; of the wire structures only what those include.
+file(GLOB kvtier_public_headers CONFIGURE_DEPENDS include/kvtier/*.hpp include/kvtier/*.h)
+install(FILES ${kvtier_public_headers} ${PROJECT_BINARY_DIR}/generated/kvtier/version.hpp
+        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/kvtier COMPONENT development)
+install(FILES include/kvtier/wire/types.hpp
+        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/kvtier/wire COMPONENT development)
+
+# Man pages: docs/man/<name>.<section>.scd, where scdoc is on the machine.
+file(GLOB kvtier_man_sources CONFIGURE_DEPENDS docs/man/*.scd)
+find_program(KVTIER_SCDOC scdoc)
+if(KVTIER_SCDOC AND kvtier_man_sources)
+  set(kvtier_man_pages)
+  foreach(source ${kvtier_man_sources})
+    get_filename_component(page ${source} NAME_WLE)
+    string(REGEX MATCH "[0-9]$" section ${page})
+    set(built ${PROJECT_BINARY_DIR}/man/${page})
+    add_custom_command(OUTPUT ${built}
+      COMMAND ${CMAKE_COMMAND} -E make_directory ${PROJECT_BINARY_DIR}/man
+      COMMAND ${KVTIER_SCDOC} < ${source} > ${built}
+      DEPENDS ${source} VERBATIM)
+    list(APPEND kvtier_man_pages ${built})
+    install(FILES ${built} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section} COMPONENT runtime)
+  endforeach()
+  add_custom_target(kvtier_man ALL DEPENDS ${kvtier_man_pages})
+elseif(kvtier_man_sources)
+  message(STATUS "no scdoc: man pages are left out (make deps installs it)")
+endif()
+
+# systemd units name the daemon by its installed path.
+file(GLOB kvtier_units CONFIGURE_DEPENDS systemd/*.in)
+foreach(unit ${kvtier_units})
+  get_filename_component(name ${unit} NAME_WLE)
+  configure_file(${unit} ${PROJECT_BINARY_DIR}/generated/systemd/${name} @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/generated/systemd/${name}
+          DESTINATION lib/systemd/system COMPONENT runtime)
+endforeach()
+
+install(FILES LICENSE CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime)
