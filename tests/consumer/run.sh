@@ -62,6 +62,7 @@ run "C11 with pkg-config" "$work/consumer_c"
 
 manifest=$work/manifest.txt
 # CMake writes no newline at the end of a manifest; sed adds it.
+# shellcheck disable=SC1003
 sed -e '$a\' "$build/install_manifest_library.txt" >"$manifest"
 cat "$build/install_manifest_development.txt" >>"$manifest"
 "$source_dir/tools/scripts/uninstall.sh" "$manifest"

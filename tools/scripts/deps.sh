@@ -64,10 +64,21 @@ running_services() {
   systemctl list-units --type=service --state=running --no-legend --plain | awk '{print $1}' | sort
 }
 
+# What starts at boot: units that a target wants, and scripts of the older kind.
 enabled_services() {
-  have systemctl || return 0
-  systemctl list-unit-files --type=service --state=enabled --no-legend 2>/dev/null |
-    awk '{print $1}' | sort || true
+  find /etc/systemd/system -path '*.wants/*.service' 2>/dev/null | sed 's|.*/\(.*\)\.service$|\1|'
+  find /etc/rc[2-5].d -name 'S*' 2>/dev/null | sed 's|.*/S[0-9]*||'
+}
+
+disable_service() {
+  if have systemctl; then
+    "${as_root[@]}" systemctl disable --quiet "$1" || true
+  elif have deb-systemd-helper; then
+    "${as_root[@]}" deb-systemd-helper disable "$1.service" >/dev/null || true
+  fi
+  if have update-rc.d && [ -e "/etc/init.d/$1" ]; then
+    "${as_root[@]}" update-rc.d "$1" disable
+  fi
 }
 
 policy=/usr/sbin/policy-rc.d
@@ -83,7 +94,7 @@ trap put_back EXIT
 
 kernel_settings >"$work/kernel-before"
 running_services >"$work/running-before"
-enabled_services >"$work/enabled-before"
+enabled_services | sort -u >"$work/enabled-before"
 
 # 101 tells every maintainer script that no service may be started.
 if [ -e "$policy" ]; then
@@ -101,9 +112,9 @@ running_services | comm -13 "$work/running-before" - | while read -r service; do
   say "deps: stopping $service"
   "${as_root[@]}" systemctl stop "$service"
 done
-enabled_services | comm -13 "$work/enabled-before" - | while read -r service; do
-  say "deps: disabling $service"
-  "${as_root[@]}" systemctl disable --quiet "$service"
+enabled_services | sort -u | comm -13 "$work/enabled-before" - | while read -r service; do
+  say "deps: $service will not start at boot"
+  disable_service "$service"
 done
 
 kernel_settings | comm -13 "$work/kernel-before" - | while IFS=$'\t' read -r file _; do
