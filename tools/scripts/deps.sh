@@ -55,7 +55,7 @@ kernel_settings() {
     /sys/kernel/mm/transparent_hugepage -maxdepth 1 -type f -perm -u=r,u=w 2>/dev/null |
     grep -vE '/(ns_last_pid|drop_caches|compact_memory|stat_refresh|msg_next_id|sem_next_id|shm_next_id|tainted|perf_.*)$' |
     sort | while read -r file; do
-      printf '%s\t%s\n' "$file" "$(cat "$file" 2>/dev/null | tr '\t\n' '  ')"
+      printf '%s\t%s\n' "$file" "$(tr '\t\n' '  ' 2>/dev/null <"$file")"
     done
 }
 
@@ -73,8 +73,6 @@ enabled_services() {
 disable_service() {
   if have systemctl; then
     "${as_root[@]}" systemctl disable --quiet "$1" || true
-  elif have deb-systemd-helper; then
-    "${as_root[@]}" deb-systemd-helper disable "$1.service" >/dev/null || true
   fi
   if have update-rc.d && [ -e "/etc/init.d/$1" ]; then
     "${as_root[@]}" update-rc.d "$1" disable
