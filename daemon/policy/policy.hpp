@@ -8,14 +8,11 @@
 #include <span>
 #include <string_view>
 
+#include "daemon/memory/slot_id.hpp"
 #include "kvtier/result.hpp"
 #include "kvtier/wire/types.hpp"
 
 namespace kvtier::daemon {
-
-// A slot of the tier, dense from 0. The same id may come back for another chunk after removed().
-using SlotId = uint32_t;
-inline constexpr SlotId kNoSlot = UINT32_MAX;
 
 struct ChunkFacts {
   ChunkKey key;
