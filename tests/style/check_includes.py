@@ -95,10 +95,12 @@ def check(root):
             line = content.count("\n", 0, match.start()) + 1
             where, quote, header = f"{path}:{line}", match.group(1), match.group(2)
             target_path = own_path(root, header)
-            if quote == "<":
-                if target_path:
-                    yield f'{where}: <{header}> is kvtier\'s own: write "{header}"'
+            if quote == "<" and target_path:
+                yield f'{where}: <{header}> is kvtier\'s own: write "{header}"'
+            elif library_of(header, libraries):
                 yield from check_library(where, path, header, libraries)
+            elif quote == "<":
+                continue
             elif target_path is None:
                 yield f'{where}: "{header}" is not in the tree: paths begin at the root of the ' \
                       f'repository; a library\'s header stands in <>'
@@ -108,14 +110,20 @@ def check(root):
                     yield f'{where}: {source} may not include {target or target_path} ("{header}")'
 
 
+def library_of(header, libraries):
+    """The row of the third-party table that has this header, or None."""
+    for row in libraries:
+        if any(header == h or (h.endswith("/") and header.startswith(h)) for h in row[1]):
+            return row
+    return None
+
+
 def check_library(where, path, header, libraries):
-    for library, headers, folders in libraries:
-        if any(header == h or (h.endswith("/") and header.startswith(h)) for h in headers):
-            inside = any(f == "*" or str(path) == f or str(path).startswith(f.rstrip("/") + "/")
-                         for f in folders)
-            if not inside:
-                yield f"{where}: {library} (<{header}>) belongs in {', '.join(folders)} only"
-            return
+    library, _, folders = library_of(header, libraries)
+    inside = any(f == "*" or str(path) == f or str(path).startswith(f.rstrip("/") + "/")
+                 for f in folders)
+    if not inside:
+        yield f"{where}: {library} ({header}) belongs in {', '.join(folders)} only"
 
 
 def main():

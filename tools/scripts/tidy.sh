@@ -38,7 +38,7 @@ elif git rev-parse --verify --quiet HEAD >/dev/null; then
   changed_files >"$report_dir/tidy-changed.txt"
   {
     grep '\.cpp$' "$report_dir/tidy-changed.txt" || true
-    grep -v '\.cpp$' "$report_dir/tidy-changed.txt" | while read -r header; do
+    { grep -v '\.cpp$' "$report_dir/tidy-changed.txt" || true; } | while read -r header; do
       # One including file is enough to see the header; its own source file comes first.
       source=${header%.*}.cpp
       if [ -f "$source" ]; then
