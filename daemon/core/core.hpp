@@ -1,0 +1,237 @@
+// The core: owns all metadata — tenants, spaces, index, slots, leases, grants, policies, sessions —
+// on one thread, without locks. It never waits, makes no system call that could stall, and knows no
+// socket: the session layer brings requests, workers bring results, a clock brings time, so the
+// whole of it also runs in one thread of a test.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "daemon/config/config.hpp"
+#include "daemon/core/control.hpp"
+#include "daemon/core/session.hpp"
+#include "daemon/core/tenant.hpp"
+#include "daemon/memory/clock.hpp"
+#include "daemon/planner/load_meter.hpp"
+#include "daemon/policy/policy.hpp"
+#include "daemon/tiers/host_tier.hpp"
+#include "daemon/workers/executor.hpp"
+#include "kvtier/wire/messages.hpp"
+#include "kvtier/wire/session.hpp"
+
+namespace kvtier::daemon {
+
+struct CoreOptions {
+  Config config;
+  uint64_t epoch = 0;                   // not 0
+  uint64_t memory_available_bytes = 0;  // for a capacity of "auto"
+  std::string state_directory;          // for tenants' salts; empty: salts live as long as the core
+};
+
+struct AdmitRequest {
+  TenantNumber tenant = 0;
+  int pid = 0;
+  uint32_t uid = 0;
+  std::string name;
+  bool read_only = false;
+};
+
+struct OpenedSpace {
+  uint32_t id = 0;
+  uint32_t number = 0;
+  uint32_t header_bytes = 0;
+  uint32_t group = 0;
+  uint64_t slot_bytes = 0;
+};
+
+// One chunk of a reserve request, copied out of the argument area and bounds-checked there.
+struct ReserveRequest {
+  wire::ReserveArg arg;
+  std::span<const uint32_t> tokens;
+  std::span<const uint64_t> extra_ids;
+};
+
+class Core final : public Control, private SegmentListener {
+ public:
+  // Errors: as the configuration allows none, only system and out_of_memory; not_found (policy).
+  static Result<std::unique_ptr<Core>> create(CoreOptions options, Executor& executor,
+                                              const Clock& clock);
+  ~Core() override;
+
+  // --- Tenants: by uid, or by the listening socket's configured name. Made on first use.
+  // Errors: permission (unlisted uids are refused), full (tenants_max), system.
+  Result<TenantNumber> tenant_by_uid(uint32_t uid);
+  Result<TenantNumber> tenant_by_name(const std::string& name);
+  const Tenant& tenant(TenantNumber number) const { return *tenants_[number]; }
+
+  // --- Sessions. A Session pointer is valid until remove_session().
+  // Errors: full (sessions_max of the daemon or the tenant), system (out of fds or memory).
+  Result<Session*> admit(const AdmitRequest& request);
+  Session* find_session(uint32_t id);
+  // The socket closed: nothing more is admitted; leases and grants stay.
+  void orphan_session(Session& session);
+  // The client says its copies are done, or its process has ended: everything returns at once.
+  void remove_session(Session& session);
+  // `caller` says so for an ended session of the same process.
+  // Errors: not_found, permission (another process), invalid_argument (it is attached).
+  Status give_up(const Session& caller, uint32_t session, uint64_t epoch);
+  // A ring was broken: the session is ended as if killed.
+  void protocol_error(Session& session);
+  size_t session_count() const { return sessions_.size(); }
+
+  // --- Rare requests.
+  // Errors: invalid_argument (with what was found), full (spaces_max).
+  Result<OpenedSpace> open_space(Session& session, const wire::SpaceSpecWire& spec);
+  // A new fd of the segment. Errors: not_found (gone, or another uid), system.
+  struct SegmentFd {
+    Fd fd;
+    uint64_t bytes = 0;
+  };
+  Result<SegmentFd> segment_fd(const Session& session, uint32_t segment, uint64_t uid);
+
+  // --- Ring requests; the session layer has decoded and bounds-checked them.
+  void reserve(Session& session, uint32_t space, std::span<const ReserveRequest> requests,
+               std::span<wire::ReserveAnswer> answers);
+  void commit(Session& session, std::span<const wire::CommitArg> arguments,
+              std::span<wire::CommitAnswer> answers);
+  void abort(Session& session, std::span<const wire::CommitArg> arguments);
+  // The number of keys, from the first, that are in host memory.
+  uint32_t prefetch(Session& session, uint32_t space, std::span<const wire::KeyArg> keys);
+  Status hint(Session& session, uint32_t space, std::span<const wire::KeyArg> keys,
+              wire::HintKind kind, double value);
+  Status report_prefill(Session& session, uint32_t space, uint64_t tokens, uint64_t context,
+                        double seconds);
+  Status report_load(Session& session, wire::Tier tier, uint64_t bytes, double seconds);
+  void bad_chunk(Session& session, wire::Place place, wire::BadKind kind);
+  // Applies what the session has logged up to now.
+  void drain_touches(Session& session);
+
+  // --- Housekeeping.
+  // Once in a while (kTickNs when sessions are attached): retired slots, growth, cost board.
+  void tick();
+  static constexpr uint64_t kTickNs = 100'000'000;
+  // Everything ends: the epoch closes in every published memory, so that loads under way fail.
+  void close();
+  void set_draining(bool draining) { draining_ = draining; }
+
+  // --- Control (operators), see control.hpp.
+  CoreSnapshot snapshot() override;
+  std::vector<ChunkSnapshot> show_chunk(const std::string& key) override;
+  std::vector<ChunkSnapshot> list_chunks(size_t count) override;
+  Result<uint64_t> act_on_chunk(const std::string& key, ChunkAction action,
+                                double pin_seconds) override;
+  Status kill_session(uint32_t session) override;
+  Result<uint64_t> flush(const std::string& tenant) override;
+  std::string config_text() override;
+  // Set by the program: how a reload is done (reads files, so it does not belong here).
+  using Reload = std::function<Result<std::vector<std::string>>()>;
+  void set_reload(Reload reload) { reload_ = std::move(reload); }
+  Result<std::vector<std::string>> reload_config() override;
+  // Takes over the reloadable options of `config`.
+  void apply_config(const Config& config);
+
+  CoreCounters& counters() { return counters_; }
+  const Config& config() const { return config_; }
+  uint64_t epoch() const { return epoch_; }
+  HostTier& host() { return *host_; }
+  // Sessions ended since the last call by kill or protocol error: their sockets are to be closed.
+  std::vector<uint32_t> take_ended_sessions();
+
+ private:
+  // What the core keeps beside the slot table, by slot id.
+  struct SlotNotes {
+    uint32_t entry = UINT32_MAX;
+    uint32_t holds = 0;            // jobs that read it
+    uint64_t since_ns = 0;         // granted, retired or last used
+    uint64_t pinned_until_ns = 0;  // 0: not pinned
+    uint64_t leased_stamp = 0;     // of the last scan that found it in a cell
+    bool evict_when_free = false;  // its hold outlives its entry
+  };
+  class EvictionFilter;
+
+  Core(CoreOptions options, Executor& executor, const Clock& clock);
+
+  // segments
+  void segment_created(const Segment& segment) override;
+  void segment_freed(const Segment& segment) override;
+
+  // tenants and spaces
+  Result<TenantNumber> make_tenant(const std::string& name, const TenantConfig& limits);
+  Space* find_space(Tenant& tenant, uint32_t id);
+  uint64_t index_entries_max() const;
+
+  // slots: core_slots.cpp
+  SlotNotes& notes(SlotId slot);
+  Policy& policy_of(Tenant& tenant, uint64_t slot_bytes);
+  Tenant& tenant_of(SlotId slot);
+  SlotId take_slot(Tenant& tenant, uint64_t slot_bytes, wire::ReserveAnswer* answer);
+  void stamp_leased(const Tenant& tenant);
+  size_t reclaim(Tenant& tenant, uint64_t slot_bytes, size_t count);
+  size_t evict(Tenant& tenant, std::span<const SlotId> victims);
+  void unpublish(Tenant& tenant, SlotId slot, Removal how);
+  size_t free_or_retire(Tenant& tenant, std::span<const SlotId> slots);
+  size_t sweep_retired(Tenant& tenant, bool needed);
+  void revoke(Tenant& tenant, SlotId slot);
+  void release_slot(SlotId slot);
+  void trim_to_chunk_limit(Tenant& tenant, uint64_t slot_bytes);
+  void drain_all_touches(const Tenant& tenant);
+  void touch_slot(Tenant& tenant, SlotId slot);
+  template <typename Visit>
+  void each_sibling(Tenant& tenant, SlotId slot, Visit&& visit);
+
+  // stores: core_store.cpp
+  void reserve_one(Session& session, Tenant& tenant, Space& space, const ReserveRequest& request,
+                   wire::ReserveAnswer* answer);
+  bool valid_reserve(const Space& space, const ReserveRequest& request) const;
+  bool grant(Session& session, Tenant& tenant, Space& space, const ReserveRequest& request,
+             SlotId slot);
+  wire::CommitOutcome commit_one(Session& session, const wire::CommitArg& argument);
+  bool publish(Tenant& tenant, Space& space, SlotId slot, uint32_t flags);
+  void verify_later(Tenant& tenant, SlotId slot);
+  void end_grant(Session& session, SlotId slot);
+  SlotId granted_slot(Session& session, uint64_t place) const;
+
+  // memory between tenants: core_balance.cpp
+  bool make_room_for(Tenant& tenant, uint64_t slot_bytes);
+  uint64_t fair_share_bytes() const;
+  void drain_segment(Segment& segment);
+  void sweep_draining();
+
+  void publish_costs();
+  ChunkSnapshot describe(SlotId slot);
+  std::vector<SlotId> slots_of_key(const std::string& key, Status* status);
+  void fill_tiers(CoreSnapshot& snapshot);
+  void fill_tenants(CoreSnapshot& snapshot);
+  void fill_sessions(CoreSnapshot& snapshot);
+
+  Config config_;
+  uint64_t epoch_;
+  uint64_t capacity_bytes_ = 0;
+  std::string state_directory_;
+  Executor& executor_;
+  const Clock& clock_;
+  uint64_t started_ns_ = 0;
+  std::unique_ptr<HostTier> host_;
+  std::vector<std::unique_ptr<Tenant>> tenants_;
+  std::map<uint32_t, TenantNumber> tenant_of_uid_;
+  std::map<uint32_t, std::unique_ptr<Session>> sessions_;
+  std::vector<uint32_t> ended_sessions_;
+  uint32_t next_session_ = 1;
+  uint32_t next_space_ = 1;
+  uint32_t next_group_ = 1;
+  std::vector<SlotNotes> notes_;
+  std::unordered_map<uint64_t, std::vector<SlotId>> granted_by_key_;  // by key.lo: few collide
+  uint64_t stamp_ = 0;
+  uint64_t chunks_ = 0;  // valid in host memory, all tenants
+  LoadMeter host_meter_;
+  CoreCounters counters_;
+  Reload reload_;
+  bool draining_ = false;
+  bool closed_ = false;
+};
+
+}  // namespace kvtier::daemon
