@@ -3,7 +3,7 @@ PREFIX ?= /usr/local
 PRESET ?= release
 S := tools/scripts
 
-.PHONY: build deps demo test bench bench-peers tidy format format-check install uninstall clean help
+.PHONY: build deps demo test bench bench-peers fuzz tidy format format-check install uninstall clean help
 
 build: ## build (PRESET=release|dev|asan|tsan)
 	@cmake --preset $(PRESET) && cmake --build --preset $(PRESET)
@@ -22,6 +22,9 @@ bench: ## all benchmarks beside their limits (BENCH="lookup load")
 
 bench-peers: ## Redis, Mooncake and LMCache beside ours, into docs/benchmarks
 	@$(S)/bench_peers.sh
+
+fuzz: ## run every fuzz target for FUZZ_SECONDS (60) each, on a corpus that is kept
+	@$(S)/fuzz.sh
 
 tidy: ## clang-tidy on the whole tree
 	@$(S)/tidy.sh --all

@@ -15,7 +15,7 @@ if [ -z "$tidy" ]; then
 fi
 mkdir -p "$report_dir"
 database=build/release
-[ -f $database/compile_commands.json ] || cmake --preset release >/dev/null
+cmake --preset release >/dev/null
 
 # Only files that the release build compiles have a command line.
 grep -o '"file": "[^"]*"' $database/compile_commands.json | cut -d'"' -f4 |
