@@ -1,6 +1,7 @@
 // Whole copies and lists of fragments over the vector operations. Any thread.
 #include "kernels/copy.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/dispatch.hpp"
@@ -88,14 +89,85 @@ StoreKind for_fragment(StoreKind store, uint64_t bytes) {
   return bytes < kStreamedFragmentBytesMin ? StoreKind::kTemporal : store;
 }
 
+// Keeps the beginnings of the coming source fragments on their way to the L2 cache: no hardware
+// prefetcher guesses where the next fragment lies, and small fragments are nothing but beginnings.
+template <typename Fragments>
+class LookAhead {
+ public:
+  static constexpr uint64_t kDistanceBytes = 8192;   // measured: docs/kernels.md, "Tuning"
+  static constexpr uint64_t kBeginningBytes = 4096;  // hardware prefetchers work inside one page
+
+  explicit LookAhead(const Fragments& sources) : sources_(sources), count_(sources.count()) {}
+
+  // The copy is about to reach payload byte `position`.
+  void reach(uint64_t position) {
+    const uint64_t end = position + kDistanceBytes;
+    while (position_ < end && index_ < count_) {
+      const auto source = sources_.at(index_);
+      const uint64_t bytes = std::min<uint64_t>(source.bytes - offset_, end - position_);
+      for (uint64_t at = offset_; at < std::min(offset_ + bytes, kBeginningBytes);
+           at += kLineBytes) {
+        __builtin_prefetch(source.data + at, 0, 2);
+      }
+      position_ += bytes;
+      offset_ += bytes;
+      if (offset_ == source.bytes) {
+        ++index_;
+        offset_ = 0;
+      }
+    }
+  }
+
+ private:
+  static constexpr uint64_t kLineBytes = 64;
+
+  const Fragments& sources_;
+  uint64_t count_;
+  uint64_t index_ = 0;     // the fragment and
+  uint64_t offset_ = 0;    // the place in it that prefetching has come to,
+  uint64_t position_ = 0;  // as a payload byte
+};
+
+// Fragments of this size on average need no look-ahead: their beginnings are a small part of them.
+constexpr uint64_t kLookAheadFragmentBytesMax = 16384;
+
 template <typename Fragments, typename Mover>
-void gather_all(std::byte* payload, const Fragments& sources, StoreKind store, Mover& mover) {
-  const uint64_t count = sources.count();
-  for (uint64_t i = 0; i < count; ++i) {
+void gather_small(std::byte* payload, const Fragments& sources, StoreKind store, Mover& mover) {
+  // Small enough that prefetches do not come in bursts that fill all miss buffers.
+  constexpr uint64_t kPartBytes = 2048;
+  LookAhead<Fragments> ahead(sources);
+  uint64_t position = 0;
+  for (uint64_t i = 0, count = sources.count(); i < count; ++i) {
+    const auto source = sources.at(i);
+    const StoreKind kind = for_fragment(store, source.bytes);
+    for (uint64_t offset = 0; offset < source.bytes; offset += kPartBytes) {
+      const uint64_t part = std::min<uint64_t>(kPartBytes, source.bytes - offset);
+      ahead.reach(position + part);
+      const bool more = offset + part < source.bytes;
+      const std::byte* next = more ? source.data + offset + part : nullptr;
+      mover.move(payload + position, source.data + offset, part, kind, next);
+      position += part;
+    }
+  }
+}
+
+template <typename Fragments, typename Mover>
+void gather_large(std::byte* payload, const Fragments& sources, StoreKind store, Mover& mover) {
+  for (uint64_t i = 0, count = sources.count(); i < count; ++i) {
     const auto source = sources.at(i);
     const std::byte* next = i + 1 < count ? sources.at(i + 1).data : nullptr;
     mover.move(payload, source.data, source.bytes, for_fragment(store, source.bytes), next);
     payload += source.bytes;
+  }
+}
+
+template <typename Fragments, typename Mover>
+void gather_all(std::byte* payload, uint64_t bytes, const Fragments& sources, StoreKind store,
+                Mover& mover) {
+  if (bytes / kLookAheadFragmentBytesMax < sources.count()) {
+    gather_small(payload, sources, store, mover);
+  } else {
+    gather_large(payload, sources, store, mover);
   }
   if (store == StoreKind::kStreaming) stores_done();
 }
@@ -103,8 +175,7 @@ void gather_all(std::byte* payload, const Fragments& sources, StoreKind store, M
 template <typename Fragments, typename Mover>
 void scatter_all(const Fragments& targets, const std::byte* payload, StoreKind store,
                  Mover& mover) {
-  const uint64_t count = targets.count();
-  for (uint64_t i = 0; i < count; ++i) {
+  for (uint64_t i = 0, count = targets.count(); i < count; ++i) {
     const auto target = targets.at(i);
     const std::byte* next = i + 1 < count ? payload + target.bytes : nullptr;
     mover.move(target.data, payload, target.bytes, for_fragment(store, target.bytes), next);
@@ -118,7 +189,7 @@ bool gather_plain(std::byte* payload, uint64_t bytes, const Fragments& sources,
                   const CopyOptions& options) {
   if (!sources.adds_up_to(bytes)) return false;
   PlainMover mover;
-  gather_all(payload, sources, resolve(bytes, options), mover);
+  gather_all(payload, bytes, sources, resolve(bytes, options), mover);
   return true;
 }
 
@@ -127,7 +198,7 @@ bool gather_hashed(std::byte* payload, uint64_t bytes, const Fragments& sources,
                    const CopyOptions& options) {
   if (!sources.adds_up_to(bytes)) return false;
   HashingMover mover{ChecksumTree(bytes)};
-  gather_all(payload, sources, resolve(bytes, options), mover);
+  gather_all(payload, bytes, sources, resolve(bytes, options), mover);
   return mover.tree.root(root);
 }
 

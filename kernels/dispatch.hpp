@@ -12,7 +12,7 @@
 namespace kvtier::kernels::detail {
 
 // How far ahead of the loads a source is prefetched. Measured: docs/kernels.md, "Tuning".
-inline constexpr size_t kPrefetchBytes = 2048;
+inline constexpr size_t kPrefetchBytes = 3072;
 
 struct Operations {
   Isa isa;

@@ -104,7 +104,14 @@ size_t absorb_by_carry(Xxh3State& state, std::byte* target, const std::byte* sou
   std::memcpy(part, source, taken);
   // What was hashed is what is stored: no second read of the source.
   __asm__ volatile("" : : : "memory");
-  if constexpr (kStore != Store::kNone) std::memcpy(target, part, taken);
+  if constexpr (kStore != Store::kNone) {
+    // A temporal store would fetch a line that the next streaming stores would wait for.
+    if (kStore == Store::kStreaming && taken == kStripeBytes && misalignment(target) == 0) {
+      Vector::stream(target, Vector::load(part));
+    } else {
+      std::memcpy(target, part, taken);
+    }
+  }
   state.position += taken;
   if (offset + taken < kStripeBytes) return taken;
   if (stripe + 1 == state.length / kStripeBytes) {
