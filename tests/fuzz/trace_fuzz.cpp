@@ -12,9 +12,8 @@
 #include "tools/trace/trace_source.hpp"
 #include "tools/trace/trace_statistics.hpp"
 
+namespace kvtier::tools {
 namespace {
-
-using namespace kvtier::tools;
 
 void require(bool holds, const char* what) {
   if (holds) return;
@@ -49,13 +48,15 @@ void read_all(const char* path) {
 }
 
 }  // namespace
+}  // namespace kvtier::tools
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t bytes) {
-  static const int file = memfd_create("trace", MFD_CLOEXEC);
-  require(file >= 0 && ftruncate(file, 0) == 0, "memfd");
-  require(pwrite(file, data, bytes, 0) == static_cast<ssize_t>(bytes), "pwrite");
+  using kvtier::tools::require;
+  static const int kFile = memfd_create("trace", MFD_CLOEXEC);
+  require(kFile >= 0 && ftruncate(kFile, 0) == 0, "memfd");
+  require(pwrite(kFile, data, bytes, 0) == static_cast<ssize_t>(bytes), "pwrite");
   char path[32];
-  std::snprintf(path, sizeof path, "/proc/self/fd/%d", file);
-  read_all(path);
+  std::snprintf(path, sizeof path, "/proc/self/fd/%d", kFile);
+  kvtier::tools::read_all(path);
   return 0;
 }
