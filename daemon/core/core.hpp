@@ -149,7 +149,7 @@ class Core final : public Control, private SegmentListener {
     uint64_t since_ns = 0;         // granted, retired or last used
     uint64_t pinned_until_ns = 0;  // 0: not pinned
     uint64_t leased_stamp = 0;     // of the last scan that found it in a cell
-    bool evict_when_free = false;  // its hold outlives its entry
+    uint64_t leased_since_ns = 0;  // 0: not leased at the last look at ages
   };
   class EvictionFilter;
 
@@ -171,11 +171,13 @@ class Core final : public Control, private SegmentListener {
   SlotId take_slot(Tenant& tenant, uint64_t slot_bytes, wire::ReserveAnswer* answer);
   void stamp_leased(const Tenant& tenant);
   size_t reclaim(Tenant& tenant, uint64_t slot_bytes, size_t count);
-  size_t evict(Tenant& tenant, std::span<const SlotId> victims);
   void unpublish(Tenant& tenant, SlotId slot, Removal how);
   size_t free_or_retire(Tenant& tenant, std::span<const SlotId> slots);
-  size_t sweep_retired(Tenant& tenant, bool needed);
+  size_t sweep_retired(Tenant& tenant);
+  bool may_be_freed(SlotId slot);
   void revoke(Tenant& tenant, SlotId slot);
+  void revoke_overdue(Tenant& tenant);
+  size_t drop_slots(Tenant& tenant, std::span<const SlotId> slots, Removal how);
   void release_slot(SlotId slot);
   void trim_to_chunk_limit(Tenant& tenant, uint64_t slot_bytes);
   void drain_all_touches(const Tenant& tenant);
@@ -192,6 +194,9 @@ class Core final : public Control, private SegmentListener {
   wire::CommitOutcome commit_one(Session& session, const wire::CommitArg& argument);
   bool publish(Tenant& tenant, Space& space, SlotId slot, uint32_t flags);
   void verify_later(Tenant& tenant, SlotId slot);
+  void verified(Tenant& tenant, SlotId slot, uint32_t generation, bool readable, uint64_t root);
+  void confirm_quarantine(Tenant& tenant, SlotId slot);
+  bool write_checksum(SlotId slot, uint64_t checksum);
   void end_grant(Session& session, SlotId slot);
   SlotId granted_slot(Session& session, uint64_t place) const;
 
@@ -220,6 +225,8 @@ class Core final : public Control, private SegmentListener {
   std::map<uint32_t, TenantNumber> tenant_of_uid_;
   std::map<uint32_t, std::unique_ptr<Session>> sessions_;
   std::vector<uint32_t> ended_sessions_;
+  std::vector<SlotId> unverified_;  // whose job found no room in the queue
+  std::vector<std::byte> header_scratch_;
   uint32_t next_session_ = 1;
   uint32_t next_space_ = 1;
   uint32_t next_group_ = 1;

@@ -1,0 +1,87 @@
+// Memory between tenants and slot sizes. A tenant below its fair share that cannot store gets a
+// segment's worth of memory from one above it; a segment never changes hands, it is drained, freed,
+// and another one is created. Core thread.
+#include <algorithm>
+
+#include "daemon/core/core.hpp"
+
+namespace kvtier::daemon {
+
+// What every tenant that holds memory, or asks for it, could have if all were equal.
+uint64_t Core::fair_share_bytes() const {
+  const auto wanting = std::count_if(
+      tenants_.begin(), tenants_.end(), [this](const std::unique_ptr<Tenant>& tenant) {
+        return tenant->sessions > 0 || host_->tenant_bytes(tenant->number) > 0;
+      });
+  return capacity_bytes_ / static_cast<uint64_t>(std::max<int64_t>(wanting, 1));
+}
+
+// Starts to drain a segment when that is the way to a slot of this size: true when one is draining.
+bool Core::make_room_for(Tenant& tenant, uint64_t slot_bytes) {
+  const uint64_t share = fair_share_bytes();
+  const uint64_t wanted_bytes = host_->segment_bytes_for(slot_bytes);
+  bool under_way = false;
+  Segment* donor = nullptr;
+  uint64_t donor_surplus = 0;
+  const uint64_t own_bytes = host_->tenant_bytes(tenant.number);
+  bool has_this_size = false;
+  host_->each_segment([&](const Segment& segment) {
+    if (segment.draining) under_way = true;
+    has_this_size = has_this_size || (segment.tenant == tenant.number &&
+                                      segment.slot_bytes == slot_bytes && !segment.draining);
+  });
+  if (under_way) return true;
+  host_->each_segment([&](Segment& segment) {
+    uint64_t surplus = 0;
+    if (segment.tenant == tenant.number) {
+      // Between its own sizes a tenant moves memory only to get the first segment of a size.
+      if (segment.slot_bytes == slot_bytes || has_this_size) return;
+      surplus = 1;
+    } else {
+      const uint64_t theirs = host_->tenant_bytes(segment.tenant);
+      if (own_bytes + wanted_bytes > std::max(share, wanted_bytes)) return;
+      if (theirs < share + segment.accounted_bytes) return;
+      surplus = theirs - share + 1;
+    }
+    const bool emptier = donor != nullptr && surplus == donor_surplus && segment.used < donor->used;
+    if (donor == nullptr || surplus > donor_surplus || emptier) {
+      donor = &segment;
+      donor_surplus = surplus;
+    }
+  });
+  if (donor == nullptr) return false;
+  drain_segment(*donor);
+  return true;
+}
+
+// Evicts what is in the segment; leased and granted slots follow when they are given up.
+void Core::drain_segment(Segment& segment) {
+  Tenant& tenant = *tenants_[segment.tenant];
+  std::vector<SlotId> valid;
+  for (SlotId slot = segment.first; slot < segment.first + segment.slots; ++slot) {
+    const SlotState state = host_->slots()[slot].state.load(std::memory_order_relaxed);
+    if (state == SlotState::kValid) valid.push_back(slot);
+    // Quarantine ends with the memory itself.
+    if (state == SlotState::kQuarantined && notes(slot).holds == 0) {
+      host_->slots()[slot].state.store(SlotState::kRetired, std::memory_order_relaxed);
+      tenant.retired.push_back(slot);
+    }
+  }
+  counters_.evicted += valid.size();
+  host_->drain(segment);  // may free it at once: `segment` is not used below
+  drop_slots(tenant, valid, Removal::kEvicted);
+}
+
+// Chunks committed into a draining segment after its eviction go now.
+void Core::sweep_draining() {
+  std::vector<std::pair<TenantNumber, uint32_t>> draining;
+  host_->each_segment([&](const Segment& segment) {
+    if (segment.draining) draining.emplace_back(segment.tenant, segment.number);
+  });
+  for (const auto& [tenant, number] : draining) {
+    Segment* segment = host_->find_segment(tenant, number);
+    if (segment != nullptr) drain_segment(*segment);
+  }
+}
+
+}  // namespace kvtier::daemon

@@ -1,0 +1,374 @@
+// What operators ask of the core: snapshots, chunks, flushing. Core thread, between turns.
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+
+#include "daemon/config/show.hpp"
+#include "daemon/core/core.hpp"
+#include "daemon/memory/guard.hpp"
+#include "kvtier/version.hpp"
+#include "kvtier/wire/chunk_header.hpp"
+
+namespace kvtier::daemon {
+
+namespace {
+
+constexpr size_t kKeyDigits = 32;
+constexpr size_t kKeyDigitsMin = 8;
+
+std::string hex(ChunkKey key) {
+  char text[kKeyDigits + 1];
+  std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(key.hi),
+                static_cast<unsigned long long>(key.lo));
+  return text;
+}
+
+double seconds_since(uint64_t then_ns, uint64_t now_ns) {
+  return static_cast<double>(now_ns - std::min(then_ns, now_ns)) * 1e-9;
+}
+
+const char* state_name(SlotState state, bool has_checksum) {
+  switch (state) {
+    case SlotState::kValid:
+      return has_checksum ? "valid" : "unverified";
+    case SlotState::kGranted:
+      return "granted";
+    case SlotState::kQuarantined:
+      return "quarantined";
+    case SlotState::kRetired:
+      return "retired";
+    case SlotState::kFilling:
+      return "filling";
+    case SlotState::kFree:
+      return "free";
+    case SlotState::kUnused:
+      return "unused";
+  }
+  return "unknown";
+}
+
+void add_counters(const wire::SessionHeader& header, ClientCounters& sum) {
+  for (size_t i = 0; i < wire::kCountersMax; ++i) {
+    sum[i] += header.counters[i].load(std::memory_order_relaxed);
+  }
+}
+
+}  // namespace
+
+ChunkSnapshot Core::describe(SlotId slot) {
+  const SlotRecord& record = host_->slots()[slot];
+  const Segment& segment = host_->segment_of(slot);
+  const SlotNotes& note = notes(slot);
+  ChunkSnapshot chunk;
+  chunk.found = true;
+  chunk.tenant = tenants_[segment.tenant]->name;
+  chunk.space = record.space;
+  chunk.key = hex(record.key);
+  wire::ChunkHeader header = {};
+  const std::byte* data = host_->data(slot);
+  if (guarded(data, sizeof header, [&] { std::memcpy(&header, data, sizeof header); })) {
+    chunk.parent = hex(header.parent);
+    chunk.tokens = header.tokens;
+  }
+  chunk.tier = "host";
+  chunk.has_checksum = (record.flags & kRecordHasChecksum) != 0;
+  chunk.state = state_name(record.state.load(std::memory_order_relaxed), chunk.has_checksum);
+  chunk.position = record.position;
+  chunk.generation = record.generation;
+  chunk.segment = segment.number;
+  chunk.slot = slot - segment.first;
+  chunk.payload_bytes = record.payload_bytes;
+  chunk.checksum = record.checksum;
+  const uint64_t now = clock_.now_ns();
+  chunk.pinned = note.pinned_until_ns > now;
+  chunk.idle_seconds = seconds_since(note.since_ns, now);
+  for (const auto& [id, session] : sessions_) {
+    if (session->tenant != segment.tenant) continue;
+    const uint32_t used = session->memory.cells_used();
+    for (uint32_t i = 0; i < used; ++i) {
+      const uint64_t word = session->memory.cell(i);
+      if (word != 0 && host_->slot_at(segment.tenant, wire::Place(word)) == slot) ++chunk.leases;
+    }
+  }
+  return chunk;
+}
+
+// Slots whose chunk's key begins with the digits; all of one key, or an error.
+std::vector<SlotId> Core::slots_of_key(const std::string& key, Status* status) {
+  std::vector<SlotId> slots;
+  if (key.size() < kKeyDigitsMin || key.size() > kKeyDigits ||
+      key.find_first_not_of("0123456789abcdef") != std::string::npos) {
+    *status = Error::format(Code::kInvalidArgument,
+                            "'%.40s' is no key: %zu to %zu hexadecimal digits are", key.c_str(),
+                            kKeyDigitsMin, kKeyDigits);
+    return slots;
+  }
+  std::string found;
+  host_->each_segment([&](const Segment& segment) {
+    for (SlotId slot = segment.first; slot < segment.first + segment.slots; ++slot) {
+      const SlotRecord& record = host_->slots()[slot];
+      const SlotState state = record.state.load(std::memory_order_relaxed);
+      if (state != SlotState::kValid && state != SlotState::kGranted &&
+          state != SlotState::kQuarantined) {
+        continue;
+      }
+      const std::string candidate = hex(record.key);
+      if (candidate.compare(0, key.size(), key) != 0) continue;
+      if (!found.empty() && found != candidate) {
+        *status = Error::format(Code::kInvalidArgument,
+                                "more than one key begins with %s: give more digits", key.c_str());
+      }
+      found = candidate;
+      slots.push_back(slot);
+    }
+  });
+  if (!status->ok()) slots.clear();
+  return slots;
+}
+
+std::vector<ChunkSnapshot> Core::show_chunk(const std::string& key) {
+  Status status;
+  std::vector<ChunkSnapshot> chunks;
+  for (const SlotId slot : slots_of_key(key, &status)) chunks.push_back(describe(slot));
+  return chunks;
+}
+
+std::vector<ChunkSnapshot> Core::list_chunks(size_t count) {
+  std::vector<SlotId> slots;
+  host_->each_segment([&](const Segment& segment) {
+    for (SlotId slot = segment.first; slot < segment.first + segment.slots; ++slot) {
+      if (host_->slots()[slot].state.load(std::memory_order_relaxed) == SlotState::kValid) {
+        slots.push_back(slot);
+      }
+    }
+  });
+  const size_t shown = std::min(count, slots.size());
+  std::partial_sort(
+      slots.begin(), slots.begin() + static_cast<std::ptrdiff_t>(shown), slots.end(),
+      [this](SlotId left, SlotId right) { return notes_[left].since_ns > notes_[right].since_ns; });
+  std::vector<ChunkSnapshot> chunks;
+  for (size_t i = 0; i < shown; ++i) chunks.push_back(describe(slots[i]));
+  return chunks;
+}
+
+Result<uint64_t> Core::act_on_chunk(const std::string& key, ChunkAction action,
+                                    double pin_seconds) {
+  Status status;
+  const std::vector<SlotId> slots = slots_of_key(key, &status);
+  if (!status.ok()) return status.error();
+  uint64_t acted = 0;
+  for (const SlotId slot : slots) {
+    if (host_->slots()[slot].state.load(std::memory_order_relaxed) != SlotState::kValid) continue;
+    switch (action) {
+      case ChunkAction::kDrop: {
+        const SlotId one[] = {slot};
+        ++counters_.dropped;
+        drop_slots(tenant_of(slot), one, Removal::kDropped);
+        break;
+      }
+      case ChunkAction::kPin:
+        notes(slot).pinned_until_ns =
+            clock_.now_ns() + static_cast<uint64_t>(std::clamp(pin_seconds, 0.0, 1e9) * 1e9);
+        break;
+      case ChunkAction::kUnpin:
+        notes(slot).pinned_until_ns = 0;
+        break;
+    }
+    ++acted;
+  }
+  if (acted == 0) return Error::format(Code::kNotFound, "no chunk has the key %s", key.c_str());
+  return acted;
+}
+
+Result<uint64_t> Core::flush(const std::string& name) {
+  uint64_t dropped = 0;
+  bool known = name.empty();
+  const uint64_t now = clock_.now_ns();
+  for (const std::unique_ptr<Tenant>& tenant : tenants_) {
+    if (!name.empty() && tenant->name != name) continue;
+    known = true;
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    stamp_leased(*tenant);
+    std::vector<SlotId> slots;
+    host_->each_segment([&](const Segment& segment) {
+      if (segment.tenant != tenant->number) return;
+      for (SlotId slot = segment.first; slot < segment.first + segment.slots; ++slot) {
+        if (host_->slots()[slot].state.load(std::memory_order_relaxed) == SlotState::kValid &&
+            notes(slot).leased_stamp != stamp_ && notes(slot).pinned_until_ns <= now) {
+          slots.push_back(slot);
+        }
+      }
+    });
+    dropped += slots.size();
+    drop_slots(*tenant, slots, Removal::kDropped);
+  }
+  if (!known) return Error::format(Code::kNotFound, "no tenant is named '%s'", name.c_str());
+  counters_.dropped += dropped;
+  return dropped;
+}
+
+std::string Core::config_text() {
+  return show_config(config_);
+}
+
+Result<std::vector<std::string>> Core::reload_config() {
+  if (!reload_) return Error(Code::kUnsupported, "this daemon was started without a file");
+  Result<std::vector<std::string>> changed = reload_();
+  if (!changed.ok()) ++counters_.config_reload_failures;
+  return changed;
+}
+
+CoreSnapshot Core::snapshot() {
+  CoreSnapshot snapshot;
+  snapshot.version = KVTIER_VERSION;
+  snapshot.protocol_max = wire::kProtocolVersion;
+  snapshot.protocol_min = wire::kProtocolVersion > 1 ? wire::kProtocolVersion - 1 : 1;
+  snapshot.epoch = epoch_;
+  snapshot.uptime_seconds = seconds_since(started_ns_, clock_.now_ns());
+  snapshot.start_mode = "cold";
+  snapshot.start_reason = "this version keeps nothing across a restart";
+  fill_tiers(snapshot);
+  fill_tenants(snapshot);
+  fill_sessions(snapshot);
+  snapshot.counters = counters_;
+  if (!host_->message().empty()) {
+    snapshot.problems.push_back("host memory: " + host_->message() +
+                                " (see kvtier doctor for limits)");
+  }
+  const TierSnapshot& host = snapshot.tiers.front();
+  if (host.quarantined_slots > 0) {
+    snapshot.problems.push_back(
+        std::to_string(host.quarantined_slots) +
+        " host slots are quarantined for wrong bytes: check the memory of this machine");
+  }
+  snapshot.health = draining_ ? "draining" : snapshot.problems.empty() ? "good" : "degraded";
+  return snapshot;
+}
+
+void Core::fill_tiers(CoreSnapshot& snapshot) {
+  TierSnapshot tier;
+  tier.name = "host";
+  tier.state = capacity_bytes_ == 0 ? "off" : "on";
+  if (capacity_bytes_ == 0) tier.reason = "host.capacity or host.capacity_chunks is 0";
+  tier.capacity_bytes = capacity_bytes_;
+  tier.capacity_chunks = config_.host.capacity_chunks;
+  tier.allocated_bytes = host_->allocated_bytes();
+  tier.unlocked_bytes = host_->unlocked_bytes();
+  tier.huge_pages = host_->huge_pages();
+  tier.policy = config_.host.policy;
+  tier.load_bandwidth = host_meter_.bandwidth_bytes_per_s();
+  tier.load_latency_s = host_meter_.latency_s();
+  tier.evictions = counters_.evicted;
+  const uint64_t now = clock_.now_ns();
+  host_->each_segment([&](const Segment& segment) {
+    ++tier.segments;
+    for (SlotId slot = segment.first; slot < segment.first + segment.slots; ++slot) {
+      switch (host_->slots()[slot].state.load(std::memory_order_relaxed)) {
+        case SlotState::kGranted:
+          ++tier.granted_slots;
+          break;
+        case SlotState::kRetired:
+          ++tier.retired_slots;
+          break;
+        case SlotState::kQuarantined:
+          ++tier.quarantined_slots;
+          break;
+        case SlotState::kValid:
+          if (notes(slot).pinned_until_ns > now) ++tier.pinned_chunks;
+          break;
+        default:
+          break;
+      }
+    }
+  });
+  for (const std::unique_ptr<Tenant>& tenant : tenants_) {
+    tier.chunks += tenant->chunks;
+    tier.payload_bytes += tenant->payload_bytes;
+    tier.used_bytes += tenant->used_bytes;
+  }
+  snapshot.tiers.push_back(std::move(tier));
+  TierSnapshot nvme;
+  nvme.name = "nvme";
+  nvme.state = "off";
+  nvme.reason = "nvme.capacity is 0";
+  snapshot.tiers.push_back(std::move(nvme));
+}
+
+void Core::fill_tenants(CoreSnapshot& snapshot) {
+  const uint64_t now = clock_.now_ns();
+  for (const std::unique_ptr<Tenant>& tenant : tenants_) {
+    TenantSnapshot shown;
+    shown.name = tenant->name;
+    shown.number = tenant->number;
+    shown.host_bytes = host_->tenant_bytes(tenant->number);
+    shown.host_bytes_max = tenant->host_bytes_max;
+    shown.chunks = tenant->chunks;
+    shown.payload_bytes = tenant->payload_bytes;
+    shown.index_entries = tenant->index->entries_used();
+    shown.index_entries_max = tenant->index->entries_max();
+    shown.index_bytes = tenant->index->bytes();
+    shown.index_overflows = tenant->index->bucket_overflows();
+    shown.sessions = tenant->sessions;
+    shown.spaces = static_cast<uint32_t>(tenant->spaces.size());
+    shown.counters = tenant->ended_counters;
+    for (const auto& [id, session] : sessions_) {
+      if (session->tenant == tenant->number) {
+        add_counters(session->memory.header(), shown.counters);
+      }
+    }
+    snapshot.tenants.push_back(std::move(shown));
+    for (const std::unique_ptr<Space>& space : tenant->spaces) {
+      SpaceSnapshot item;
+      item.id = space->id;
+      item.tenant = tenant->name;
+      item.model = space->spec.model;
+      item.dtype = space->spec.dtype;
+      item.layout = space->spec.layout;
+      item.isa = space->spec.isa;
+      item.layers = space->spec.layers;
+      item.kv_heads = space->spec.kv_heads;
+      item.head_dim = space->spec.head_dim;
+      item.tokens_per_chunk = space->spec.tokens_per_chunk;
+      item.shard = space->spec.shard;
+      item.shards = space->spec.shards;
+      item.typed = space->spec.kind == static_cast<uint32_t>(wire::PayloadKind::kTyped);
+      item.chunk_bytes = space->spec.chunk_bytes_max;
+      item.slot_bytes = space->slot_bytes;
+      item.chunks = space->chunks;
+      item.payload_bytes = space->payload_bytes;
+      item.stored = space->stored;
+      item.idle_seconds = seconds_since(space->last_use_ns, now);
+      item.prefill_s_per_token = space->prefill.a();
+      snapshot.spaces.push_back(std::move(item));
+    }
+  }
+}
+
+void Core::fill_sessions(CoreSnapshot& snapshot) {
+  const uint64_t now = clock_.now_ns();
+  for (const auto& [id, session] : sessions_) {
+    SessionSnapshot shown;
+    shown.id = id;
+    shown.tenant = tenants_[session->tenant]->name;
+    shown.name = session->name;
+    shown.pid = session->pid;
+    shown.uid = session->uid;
+    shown.state = session->state == SessionState::kAttached   ? "attached"
+                  : session->state == SessionState::kOrphaned ? "orphaned"
+                                                              : "killed";
+    shown.read_only = session->read_only;
+    shown.age_seconds = seconds_since(session->attached_ns, now);
+    const uint32_t used = session->memory.cells_used();
+    for (uint32_t i = 0; i < used; ++i) {
+      if (session->memory.cell(i) != 0) ++shown.leases;
+    }
+    shown.grants = session->grants.size();
+    shown.revocations = session->revocations;
+    shown.requests = session->requests;
+    shown.protocol_errors = session->protocol_errors;
+    add_counters(session->memory.header(), shown.counters);
+    snapshot.sessions.push_back(std::move(shown));
+  }
+}
+
+}  // namespace kvtier::daemon

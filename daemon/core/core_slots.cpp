@@ -1,0 +1,289 @@
+// How slots come free: victims by policy, unpublishing, the scan of the lease cells, retirement and
+// revocation. The order of steps is docs/protocol.md section 4. Core thread.
+#include <algorithm>
+#include <array>
+
+#include "daemon/core/core.hpp"
+
+namespace kvtier::daemon {
+
+namespace {
+constexpr size_t kReclaimBatchMax = 256;
+}
+
+// Leaves out what somebody uses: leased at the last scan, pinned, read by a job.
+class Core::EvictionFilter final : public VictimFilter {
+ public:
+  explicit EvictionFilter(Core& core) : core_(core), now_ns_(core.clock_.now_ns()) {}
+  bool may_evict(SlotId slot) const override {
+    const SlotNotes& notes = core_.notes_[slot];
+    return notes.leased_stamp != core_.stamp_ && notes.holds == 0 &&
+           notes.pinned_until_ns <= now_ns_;
+  }
+
+ private:
+  Core& core_;
+  uint64_t now_ns_;
+};
+
+Core::SlotNotes& Core::notes(SlotId slot) {
+  if (slot >= notes_.size()) notes_.resize(size_t{slot} + 1);
+  return notes_[slot];
+}
+
+Policy& Core::policy_of(Tenant& tenant, uint64_t slot_bytes) {
+  std::unique_ptr<Policy>& policy = tenant.policies[slot_bytes];
+  if (policy == nullptr) policy = std::move(make_policy(config_.host.policy)).value();
+  return *policy;
+}
+
+Tenant& Core::tenant_of(SlotId slot) {
+  return *tenants_[host_->segment_of(slot).tenant];
+}
+
+// Marks every slot that a lease cell of the tenant's sessions names. Call after a fence that
+// follows the unpublishing of what is to be freed.
+void Core::stamp_leased(const Tenant& tenant) {
+  ++stamp_;
+  ++counters_.reclaim_scans;
+  for (const auto& [id, session] : sessions_) {
+    if (session->tenant != tenant.number) continue;
+    const uint32_t used = session->memory.cells_used();
+    for (uint32_t i = 0; i < used; ++i) {
+      const uint64_t word = session->memory.cell(i);
+      if (word == 0) continue;
+      const SlotId slot = host_->slot_at(tenant.number, wire::Place(word));
+      if (slot == kNoSlot || slot >= notes_.size()) continue;
+      if (!session->revoked_cells.empty()) {
+        const auto revoked = session->revoked_cells.find(i);
+        if (revoked != session->revoked_cells.end()) {
+          if (revoked->second == word) continue;
+          session->revoked_cells.erase(revoked);
+        }
+      }
+      notes_[slot].leased_stamp = stamp_;
+    }
+  }
+}
+
+template <typename Visit>
+void Core::each_sibling(Tenant& tenant, SlotId slot, Visit&& visit) {
+  const SlotRecord& record = host_->slots()[slot];
+  const Space* space = find_space(tenant, record.space);
+  if (space == nullptr) return;
+  for (const uint32_t sibling : space->siblings) {
+    const uint32_t entry = tenant.index->find(record.key, sibling);
+    if (entry == kNoEntry) continue;
+    const wire::Place place = tenant.index->host_place(entry);
+    if (!place.empty()) visit(host_->slot_at(tenant.number, place));
+  }
+}
+
+// No reader finds the chunk any more; its slot and entry are not free before free_or_retire().
+void Core::unpublish(Tenant& tenant, SlotId slot, Removal how) {
+  const SlotRecord& record = host_->slots()[slot];
+  SlotNotes& note = notes(slot);
+  tenant.index->clear_host(note.entry);
+  tenant.index->hide(note.entry);
+  const uint64_t slot_bytes = host_->segment_of(slot).slot_bytes;
+  policy_of(tenant, slot_bytes).removed(slot, how);
+  --tenant.chunks;
+  --chunks_;
+  tenant.payload_bytes -= record.payload_bytes;
+  tenant.used_bytes -= slot_bytes;
+  if (Space* space = find_space(tenant, record.space)) {
+    --space->chunks;
+    space->payload_bytes -= record.payload_bytes;
+  }
+  note.pinned_until_ns = 0;
+  host_->slots()[slot].state.store(SlotState::kRetired, std::memory_order_release);
+}
+
+bool Core::may_be_freed(SlotId slot) {
+  return notes_[slot].leased_stamp != stamp_ && notes_[slot].holds == 0;
+}
+
+// For slots just unpublished: the fence, the scan, and what follows. Frees earlier retired slots by
+// the same scan. Returns how many slots came free.
+size_t Core::free_or_retire(Tenant& tenant, std::span<const SlotId> slots) {
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // D
+  stamp_leased(tenant);
+  size_t freed = 0;
+  const uint64_t now = clock_.now_ns();
+  for (const SlotId slot : slots) {
+    SlotNotes& note = notes_[slot];
+    tenant.index->erase(note.entry);
+    note.entry = UINT32_MAX;
+    if (may_be_freed(slot)) {
+      release_slot(slot);
+      ++freed;
+    } else {
+      note.since_ns = now;
+      tenant.retired.push_back(slot);
+      ++counters_.retired;
+    }
+  }
+  // Those just retired stay by the same stamp.
+  return freed + std::erase_if(tenant.retired, [this](SlotId slot) {
+           if (!may_be_freed(slot)) return false;
+           release_slot(slot);
+           return true;
+         });
+}
+
+size_t Core::sweep_retired(Tenant& tenant) {
+  return tenant.retired.empty() ? 0 : free_or_retire(tenant, {});
+}
+
+void Core::release_slot(SlotId slot) {
+  notes_[slot] = SlotNotes{};
+  host_->give_back(slot);
+}
+
+size_t Core::drop_slots(Tenant& tenant, std::span<const SlotId> slots, Removal how) {
+  for (const SlotId slot : slots) unpublish(tenant, slot, how);
+  return free_or_retire(tenant, slots);
+}
+
+// Evicts up to `count` chunks of one slot size; the shards of a key go together. Returns how many
+// left the index; their slots come free at once unless leased.
+size_t Core::reclaim(Tenant& tenant, uint64_t slot_bytes, size_t count) {
+  drain_all_touches(tenant);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  stamp_leased(tenant);  // the first look: victims seen leased are left out
+  std::array<SlotId, kReclaimBatchMax> picked;
+  const EvictionFilter filter(*this);
+  const size_t found =
+      policy_of(tenant, slot_bytes)
+          .victims(std::span(picked).first(std::min(count, picked.size())), filter);
+  std::vector<SlotId> victims;
+  victims.reserve(found);
+  for (size_t i = 0; i < found; ++i) {
+    const SlotId slot = picked[i];
+    if (host_->slots()[slot].state.load(std::memory_order_relaxed) != SlotState::kValid) continue;
+    each_sibling(tenant, slot, [&](SlotId sibling) {
+      counters_.evicted_bytes += host_->slots()[sibling].payload_bytes;
+      unpublish(tenant, sibling, Removal::kEvicted);
+      victims.push_back(sibling);
+    });
+    counters_.evicted_bytes += host_->slots()[slot].payload_bytes;
+    unpublish(tenant, slot, Removal::kEvicted);
+    victims.push_back(slot);
+  }
+  counters_.evicted += victims.size();
+  free_or_retire(tenant, victims);
+  return victims.size();
+}
+
+// Holds the tier to host.capacity_chunks: what was just published may push others out.
+void Core::trim_to_chunk_limit(Tenant& tenant, uint64_t slot_bytes) {
+  const uint64_t limit = config_.host.capacity_chunks;
+  if (chunks_ <= limit) return;
+  while (chunks_ > limit && reclaim(tenant, slot_bytes, chunks_ - limit) > 0) {
+  }
+  for (const std::unique_ptr<Tenant>& other : tenants_) {
+    for (auto& [bytes, policy] : other->policies) {
+      while (chunks_ > limit && reclaim(*other, bytes, chunks_ - limit) > 0) {
+      }
+    }
+  }
+}
+
+void Core::drain_all_touches(const Tenant& tenant) {
+  for (const auto& [id, session] : sessions_) {
+    if (session->tenant == tenant.number) drain_touches(*session);
+  }
+}
+
+void Core::drain_touches(Session& session) {
+  wire::SessionHeader& header = session.memory.header();
+  const uint32_t entries = session.memory.layout().touch_entries;
+  const uint32_t tail = header.touch_tail.load(std::memory_order_acquire);
+  // A client that runs over its own log loses its oldest touches, nothing else.
+  if (tail - session.touch_head > entries) session.touch_head = tail - entries;
+  Tenant& tenant = *tenants_[session.tenant];
+  for (; session.touch_head != tail; ++session.touch_head) {
+    const wire::Place place(session.memory.touch(session.touch_head));
+    const SlotId slot = host_->slot_at(session.tenant, place);
+    const SlotRecord* record = slot == kNoSlot ? nullptr : &host_->slots()[slot];
+    if (record == nullptr || record->generation != place.generation() ||
+        record->state.load(std::memory_order_relaxed) != SlotState::kValid) {
+      ++counters_.touches_stale;
+      continue;
+    }
+    touch_slot(tenant, slot);
+  }
+  header.touch_head.store(tail, std::memory_order_release);
+}
+
+void Core::touch_slot(Tenant& tenant, SlotId slot) {
+  ++counters_.touches;
+  const uint64_t now = clock_.now_ns();
+  policy_of(tenant, host_->segment_of(slot).slot_bytes).touched(slot);
+  notes_[slot].since_ns = now;
+  each_sibling(tenant, slot, [&](SlotId sibling) {
+    policy_of(tenant, host_->segment_of(sibling).slot_bytes).touched(sibling);
+    notes_[sibling].since_ns = now;
+  });
+}
+
+// Takes a slot from readers that held it too long: they learn it before anybody writes there.
+void Core::revoke(Tenant& tenant, SlotId slot) {
+  for (const auto& [id, session] : sessions_) {
+    if (session->tenant != tenant.number) continue;
+    bool held = false;
+    const uint32_t used = session->memory.cells_used();
+    for (uint32_t i = 0; i < used; ++i) {
+      const uint64_t word = session->memory.cell(i);
+      if (word == 0 || host_->slot_at(tenant.number, wire::Place(word)) != slot) continue;
+      session->revoked_cells[i] = word;
+      held = true;
+    }
+    if (!held) continue;
+    ++session->revocations;
+    ++counters_.revoked;
+    session->memory.header().revocations.fetch_add(1, std::memory_order_release);
+  }
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // V
+}
+
+// Leases older than host.lease_max on slots that are needed end here: a stopped client must not
+// hold a tier for ever.
+void Core::revoke_overdue(Tenant& tenant) {
+  const uint64_t now = clock_.now_ns();
+  const uint64_t limit = config_.host.lease_max_ns;
+  std::vector<SlotId> overdue;
+  for (const SlotId slot : tenant.retired) {
+    if (notes_[slot].holds == 0 && now - notes_[slot].since_ns > limit) overdue.push_back(slot);
+  }
+  for (const SlotId slot : overdue) {
+    revoke(tenant, slot);
+    std::erase(tenant.retired, slot);
+    release_slot(slot);
+  }
+  if (!tenant.pressed) return;
+  // Nothing could be evicted lately: look how long the leased chunks have been so.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  stamp_leased(tenant);
+  std::vector<SlotId> stuck;
+  for (SlotId slot = 0; slot < notes_.size(); ++slot) {
+    SlotNotes& note = notes_[slot];
+    if (note.entry == UINT32_MAX || &tenant_of(slot) != &tenant) continue;
+    if (note.leased_stamp != stamp_) {
+      note.leased_since_ns = 0;
+      continue;
+    }
+    if (note.leased_since_ns == 0) note.leased_since_ns = now;
+    if (now - note.leased_since_ns > limit && note.holds == 0) stuck.push_back(slot);
+  }
+  if (stuck.empty()) return;
+  for (const SlotId slot : stuck) unpublish(tenant, slot, Removal::kEvicted);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  for (const SlotId slot : stuck) {
+    tenant.index->erase(notes_[slot].entry);
+    revoke(tenant, slot);
+    release_slot(slot);
+  }
+}
+
+}  // namespace kvtier::daemon

@@ -1,0 +1,76 @@
+// What the core does by time: retired slots, growth, draining segments, the cost board; and taking
+// over a new configuration. Core thread.
+#include <algorithm>
+
+#include "daemon/core/core.hpp"
+
+namespace kvtier::daemon {
+
+void Core::tick() {
+  for (const std::unique_ptr<Tenant>& tenant : tenants_) {
+    drain_all_touches(*tenant);
+    sweep_retired(*tenant);
+    revoke_overdue(*tenant);
+    tenant->pressed = false;
+  }
+  sweep_draining();
+  host_->tend();
+  const std::vector<SlotId> waiting = std::exchange(unverified_, {});
+  for (const SlotId slot : waiting) {
+    if (host_->slots()[slot].state.load(std::memory_order_relaxed) == SlotState::kValid &&
+        (host_->slots()[slot].flags & kRecordHasChecksum) == 0) {
+      verify_later(tenant_of(slot), slot);
+    }
+  }
+  publish_costs();
+}
+
+void Core::publish_costs() {
+  const uint64_t now = clock_.now_ns();
+  for (const std::unique_ptr<Tenant>& tenant : tenants_) {
+    wire::CostBoard& board = tenant->index->begin_board();
+    constexpr auto kRelaxed = std::memory_order_relaxed;
+    board.heartbeat_ns.store(now, kRelaxed);
+    board.health.store(draining_ ? 2 : 0, kRelaxed);
+    wire::TierCost& host = board.tiers[static_cast<size_t>(wire::Tier::kHost)];
+    host.bandwidth_bytes_per_s.store(wire::double_bits(host_meter_.bandwidth_bytes_per_s()),
+                                     kRelaxed);
+    host.latency_s.store(wire::double_bits(host_meter_.latency_s()), kRelaxed);
+    host.queued_bytes.store(0, kRelaxed);
+    host.samples.store(host_meter_.samples(), kRelaxed);
+    const double assumed = static_cast<double>(config_.planner.recompute_default_per_token) * 1e-9;
+    for (const std::unique_ptr<Space>& space : tenant->spaces) {
+      wire::SpaceCost& cost = board.spaces[space->number];
+      const PrefillCost& fit = space->prefill;
+      cost.a.store(wire::double_bits(fit.samples() > 0 ? fit.a() : assumed), kRelaxed);
+      cost.b.store(wire::double_bits(fit.b()), kRelaxed);
+      cost.g.store(wire::double_bits(fit.g()), kRelaxed);
+      cost.samples.store(fit.samples(), kRelaxed);
+    }
+    tenant->index->end_board();
+  }
+}
+
+void Core::apply_config(const Config& config) {
+  // Only what may change while running: the caller has checked that nothing else differs.
+  config_ = config;
+  for (const std::unique_ptr<Tenant>& tenant : tenants_) {
+    uint64_t share = config.tenants.host_share_ppm;
+    uint64_t bytes_max = config.tenants.host_bytes_max;
+    uint64_t sessions_max = config.tenants.sessions_max;
+    uint64_t spaces_max = config.tenants.spaces_max;
+    for (const TenantConfig& listed : config.tenant) {
+      if (listed.name != tenant->name) continue;
+      share = listed.host_share_ppm;
+      bytes_max = listed.host_bytes_max;
+      sessions_max = listed.sessions_max;
+      spaces_max = listed.spaces_max;
+    }
+    tenant->host_bytes_max = std::min(share_of(capacity_bytes_, share), bytes_max);
+    tenant->sessions_max = sessions_max;
+    tenant->spaces_max = std::min<uint64_t>(spaces_max, wire::kSpacesMax);
+  }
+  ++counters_.config_reloads;
+}
+
+}  // namespace kvtier::daemon
