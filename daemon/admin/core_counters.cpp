@@ -1,0 +1,108 @@
+// The rows; see core_counters.hpp. Constant data.
+#include "daemon/admin/core_counters.hpp"
+
+#include <array>
+
+namespace kvtier::daemon {
+namespace {
+
+using C = CoreCounters;
+constexpr MetricType kGauge = MetricType::kGauge;
+constexpr double kNanosecond = 1e-9;
+
+// clang-format off
+constexpr std::array kCoreRows = {
+  CoreCounterRow{&C::turns, "turns", "kvtier_core_turns_total", "", "Turns of the core loop."},
+  CoreCounterRow{&C::requests, "requests", "kvtier_requests_total", "", "Ring requests served."},
+  CoreCounterRow{&C::reserved, "reserved", "kvtier_grants_total", "", "Slots granted to writers."},
+  CoreCounterRow{&C::committed, "committed", "kvtier_chunks_committed_total", "", "Chunks made visible."},
+  CoreCounterRow{&C::committed_unverified, "committed_unverified", "kvtier_chunks_committed_unverified_total", "", "Chunks committed without a checksum, to be hashed by the daemon."},
+  CoreCounterRow{&C::verified_later, "verified_later", "kvtier_chunks_verified_later_total", "", "Chunks that the daemon hashed after their commit."},
+  CoreCounterRow{&C::aborted, "aborted", "kvtier_grants_aborted_total", "", "Grants given back unused, by their writer or because it ended."},
+  CoreCounterRow{&C::evicted, "evicted", "kvtier_chunks_evicted_total", "", "Chunks evicted by the policy."},
+  CoreCounterRow{&C::evicted_bytes, "evicted_bytes", "kvtier_evicted_bytes_total", "", "Payload bytes evicted."},
+  CoreCounterRow{&C::dropped, "dropped", "kvtier_chunks_dropped_total", "", "Chunks dropped by operators or because they were bad."},
+  CoreCounterRow{&C::stored_bytes, "stored_bytes", "kvtier_stored_bytes_total", "", "Payload bytes committed."},
+  CoreCounterRow{&C::corrupt_checksum, "corrupt_checksum", "kvtier_corrupt_chunks_total", "kind=\"checksum\"", "Chunks found corrupt; each became a miss."},
+  CoreCounterRow{&C::corrupt_header, "corrupt_header", "kvtier_corrupt_chunks_total", "kind=\"header\""},
+  CoreCounterRow{&C::quarantined, "quarantined", "kvtier_slots_quarantined_total", "", "Slots taken out of use for a while."},
+  CoreCounterRow{&C::retired, "retired", "kvtier_slots_retired_total", "", "Slots whose generations are used up."},
+  CoreCounterRow{&C::revoked, "revoked", "kvtier_leases_revoked_total", "", "Leases that ended before their holder let go."},
+  CoreCounterRow{&C::reclaim_scans, "reclaim_scans", "kvtier_reclaim_scans_total", "", "Scans of the lease tables before slots are used again."},
+  CoreCounterRow{&C::touches, "touches", "kvtier_touches_total", "", "Hits that clients reported to the policy."},
+  CoreCounterRow{&C::touches_stale, "touches_stale", "kvtier_touches_stale_total", "", "Of these, hits on chunks that were gone."},
+  CoreCounterRow{&C::sessions_opened, "sessions_opened", "kvtier_sessions_opened_total", "", "Sessions attached."},
+  CoreCounterRow{&C::sessions_ended, "sessions_ended", "kvtier_sessions_ended_total", "", "Sessions that ended."},
+  CoreCounterRow{&C::attach_refused, "attach_refused", "kvtier_attach_refused_total", "", "Attempts to attach that were refused."},
+  CoreCounterRow{&C::accept_refused_fds, "accept_refused_fds", "kvtier_accept_refused_fds_total", "", "Connections not accepted for want of file descriptors."},
+  CoreCounterRow{&C::protocol_errors, "protocol_errors", "kvtier_protocol_errors_total", "", "Violations of the protocol by clients."},
+  CoreCounterRow{&C::invalid_requests, "invalid_requests", "kvtier_requests_refused_total", "reason=\"invalid\"", "Requests, or chunks of them, that were refused."},
+  CoreCounterRow{&C::busy, "busy", "kvtier_requests_refused_total", "reason=\"busy\""},
+  CoreCounterRow{&C::full, "full", "kvtier_requests_refused_total", "reason=\"full\""},
+  CoreCounterRow{&C::over_quota, "over_quota", "kvtier_requests_refused_total", "reason=\"over_quota\""},
+  CoreCounterRow{&C::declined, "declined", "kvtier_requests_refused_total", "reason=\"declined\""},
+  CoreCounterRow{&C::present, "present", "kvtier_requests_refused_total", "reason=\"present\""},
+  CoreCounterRow{&C::in_progress, "in_progress", "kvtier_requests_refused_total", "reason=\"in_progress\""},
+  CoreCounterRow{&C::faults_guarded, "faults_guarded", "kvtier_memory_faults_guarded_total", "", "Memory faults in shared memory that the daemon survived."},
+  CoreCounterRow{&C::reports_refused, "reports_refused", "kvtier_reports_refused_total", "", "Measurements reported by clients and not believed."},
+  CoreCounterRow{&C::segments_created, "segments_created", "kvtier_segments_created_total", "", "Segments created."},
+  CoreCounterRow{&C::segments_freed, "segments_freed", "kvtier_segments_freed_total", "", "Segments given back to the system."},
+  CoreCounterRow{&C::config_reloads, "config_reloads", "kvtier_config_reloads_total", "result=\"applied\"", "Reloads of the configuration."},
+  CoreCounterRow{&C::config_reload_failures, "config_reload_failures", "kvtier_config_reloads_total", "result=\"refused\""},
+  CoreCounterRow{&C::turn_ns_max, "turn_ns_max", "kvtier_core_turn_max_seconds", "", "Longest turn of the core loop since the start.", kGauge, kNanosecond},
+  CoreCounterRow{&C::loop_lag_ns_max, "loop_lag_ns_max", "kvtier_core_loop_lag_max_seconds", "", "Longest delay of a timer of the core loop since the start.", kGauge, kNanosecond},
+};
+// A counter without a row is refused here.
+static_assert(kCoreRows.size() * sizeof(uint64_t) == sizeof(CoreCounters));
+
+using W = wire::Counter;
+constexpr std::array kClientRows = {
+  ClientCounterRow{W::kLookups, "lookups", "kvtier_client_lookups_total", "", "Prefix look-ups."},
+  ClientCounterRow{W::kChunksAsked, "chunks_asked", nullptr},
+  ClientCounterRow{W::kTokensAsked, "tokens_asked", nullptr},
+  ClientCounterRow{W::kChunksHost, "chunks_host", nullptr},
+  ClientCounterRow{W::kChunksDevice, "chunks_device", nullptr},
+  ClientCounterRow{W::kChunksNvme, "chunks_nvme", nullptr},
+  ClientCounterRow{W::kChunksRemote, "chunks_remote", nullptr},
+  ClientCounterRow{W::kTokensHost, "tokens_host", nullptr},
+  ClientCounterRow{W::kTokensDevice, "tokens_device", nullptr},
+  ClientCounterRow{W::kTokensNvme, "tokens_nvme", nullptr},
+  ClientCounterRow{W::kTokensRemote, "tokens_remote", nullptr},
+  ClientCounterRow{W::kMissAbsent, "miss_absent", "kvtier_client_prefix_ends_total", "reason=\"absent\"", "Look-ups that found less than they asked for, by why the prefix ended."},
+  ClientCounterRow{W::kMissLeased, "miss_leased", "kvtier_client_prefix_ends_total", "reason=\"leased\""},
+  ClientCounterRow{W::kMissUnverified, "miss_unverified", "kvtier_client_prefix_ends_total", "reason=\"unverified\""},
+  ClientCounterRow{W::kMissCodec, "miss_codec", "kvtier_client_prefix_ends_total", "reason=\"codec\""},
+  ClientCounterRow{W::kMissShard, "miss_shard", "kvtier_client_prefix_ends_total", "reason=\"shard\""},
+  ClientCounterRow{W::kMissDeadline, "miss_deadline", "kvtier_client_prefix_ends_total", "reason=\"deadline\""},
+  ClientCounterRow{W::kMissMismatch, "miss_mismatch", "kvtier_client_prefix_ends_total", "reason=\"mismatch\""},
+  ClientCounterRow{W::kMissUnavailable, "miss_unavailable", "kvtier_client_prefix_ends_total", "reason=\"unavailable\""},
+  ClientCounterRow{W::kMissUnstable, "miss_unstable", "kvtier_client_prefix_ends_total", "reason=\"unstable\""},
+  ClientCounterRow{W::kLoads, "loads", "kvtier_client_loads_total", "", "Chunks copied out."},
+  ClientCounterRow{W::kLoadBytes, "load_bytes", "kvtier_client_load_bytes_total", "", "Payload bytes copied out."},
+  ClientCounterRow{W::kLoadFailedRevoked, "load_failed_revoked", "kvtier_client_loads_failed_total", "reason=\"revoked\"", "Loads whose bytes could not be used."},
+  ClientCounterRow{W::kLoadFailedCorrupt, "load_failed_corrupt", "kvtier_client_loads_failed_total", "reason=\"corrupt\""},
+  ClientCounterRow{W::kLoadNanoseconds, "load_nanoseconds", "kvtier_client_load_seconds_total", "", "Time in loads, added up over all threads.", 1e-9},
+  ClientCounterRow{W::kStores, "stores", "kvtier_client_stores_total", "", "Chunks stored."},
+  ClientCounterRow{W::kStoreBytes, "store_bytes", "kvtier_client_store_bytes_total", "", "Payload bytes stored."},
+  ClientCounterRow{W::kStoresPresent, "stores_present", "kvtier_client_stores_skipped_total", "reason=\"present\"", "Stores that did not take place."},
+  ClientCounterRow{W::kStoresRefused, "stores_refused", "kvtier_client_stores_skipped_total", "reason=\"refused\""},
+  ClientCounterRow{W::kStoreNanoseconds, "store_nanoseconds", "kvtier_client_store_seconds_total", "", "Time in stores, added up over all threads.", 1e-9},
+  ClientCounterRow{W::kVerifiedBytes, "verified_bytes", "kvtier_client_verified_bytes_total", "", "Payload bytes whose checksum was compared on a load."},
+  ClientCounterRow{W::kPlansLoad, "plans_load", "kvtier_client_plans_total", "choice=\"load\"", "Plans, by what they chose."},
+  ClientCounterRow{W::kPlansRecompute, "plans_recompute", "kvtier_client_plans_total", "choice=\"recompute\""},
+  ClientCounterRow{W::kTouchesDropped, "touches_dropped", "kvtier_client_touches_dropped_total", "", "Hits not reported to the policy because the touch log was full."},
+};
+// clang-format on
+static_assert(kClientRows.size() == static_cast<size_t>(wire::Counter::kCount));
+
+}  // namespace
+
+std::span<const CoreCounterRow> core_counter_rows() {
+  return kCoreRows;
+}
+
+std::span<const ClientCounterRow> client_counter_rows() {
+  return kClientRows;
+}
+
+}  // namespace kvtier::daemon

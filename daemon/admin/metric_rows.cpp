@@ -1,0 +1,161 @@
+// The table of metrics, a row each; see metrics.hpp. The admin thread.
+#include <array>
+
+#include "daemon/admin/metrics.hpp"
+
+namespace kvtier::daemon {
+namespace {
+
+using S = const MetricSource&;
+using Sink = MetricSink&;
+constexpr MetricType kCounter = MetricType::kCounter;
+constexpr MetricType kGauge = MetricType::kGauge;
+
+// One sample a tier, a tenant, a space.
+template <auto kField>
+void of_tier(S source, Sink sink) {
+  for (const TierSnapshot& tier : source.core.tiers) {
+    sink.add(label("tier", tier.name), tier.*kField);
+  }
+}
+template <auto kField>
+void of_tenant(S source, Sink sink) {
+  for (const TenantSnapshot& tenant : source.core.tenants) {
+    sink.add(label("tenant", tenant.name), uint64_t{tenant.*kField});
+  }
+}
+template <auto kField>
+void of_process(S source, Sink sink) {
+  sink.add("", source.process.*kField);
+}
+
+// One sample a word, 1 for the one that holds.
+void one_of(std::string_view name, std::string_view value,
+            std::initializer_list<std::string_view> words, Sink sink,
+            const std::string& more = "") {
+  bool known = false;
+  for (const std::string_view word : words) {
+    sink.add(more + label(name, word), uint64_t{word == value});
+    known = known || word == value;
+  }
+  if (!known) sink.add(more + label(name, value), uint64_t{1});
+}
+
+void lookup_samples(S source, Sink sink, LookupTotal LookupTotals::OfTenant::*total) {
+  for (size_t i = 0; i < source.lookups.size(); ++i) {
+    const LookupTotal& found = source.lookups[i].*total;
+    const std::string tenant = label("tenant", source.core.tenants[i].name) + ",";
+    for (uint32_t tier = 0; tier < wire::kTierCount; ++tier) {
+      const char* name = wire::tier_name(static_cast<wire::Tier>(tier));
+      sink.add(tenant + label("tier", name), found.by_tier[tier]);
+    }
+    sink.add(tenant + label("tier", "miss"), found.miss);
+  }
+}
+void asked_samples(S source, Sink sink, LookupTotal LookupTotals::OfTenant::*total) {
+  for (size_t i = 0; i < source.lookups.size(); ++i) {
+    sink.add(label("tenant", source.core.tenants[i].name), (source.lookups[i].*total).asked);
+  }
+}
+
+void start_mode(S source, Sink sink) {
+  one_of("mode", source.core.start_mode, {"cold", "warm", "crash_warm"}, sink);
+}
+void health(S source, Sink sink) {
+  one_of("state", source.core.health, {"good", "degraded", "draining"}, sink);
+}
+void tier_state(S source, Sink sink) {
+  for (const TierSnapshot& tier : source.core.tiers) {
+    one_of("state", tier.state, {"on", "off", "degraded"}, sink, label("tier", tier.name) + ",");
+  }
+}
+// Without a limit there is no sample: a number would be read as a limit.
+void capacity_chunks(S source, Sink sink) {
+  for (const TierSnapshot& tier : source.core.tiers) {
+    if (tier.capacity_chunks == UINT64_MAX) continue;
+    sink.add(label("tier", tier.name), tier.capacity_chunks);
+  }
+}
+void tenant_host_bytes_max(S source, Sink sink) {
+  for (const TenantSnapshot& tenant : source.core.tenants) {
+    if (tenant.host_bytes_max == UINT64_MAX) continue;
+    sink.add(label("tenant", tenant.name), tenant.host_bytes_max);
+  }
+}
+void resident(S source, Sink sink) {
+  sink.add(label("kind", "anonymous"), source.process.rss_anonymous_bytes);
+  sink.add(label("kind", "file"), source.process.rss_file_bytes);
+  sink.add(label("kind", "shared"), source.process.rss_shared_bytes);
+}
+void cpu(S source, Sink sink) {
+  sink.add(label("mode", "user"), source.process.cpu_user_seconds);
+  sink.add(label("mode", "system"), source.process.cpu_system_seconds);
+}
+void build_info(S source, Sink sink) {
+  sink.add(label("version", source.core.version) + "," +
+               label("protocol_min", std::to_string(source.core.protocol_min)) + "," +
+               label("protocol_max", std::to_string(source.core.protocol_max)),
+           uint64_t{1});
+}
+
+using T = TierSnapshot;
+using N = TenantSnapshot;
+using P = ProcessUsage;
+using L = LookupTotals::OfTenant;
+
+// clang-format off
+constexpr std::array kRows = {
+  MetricRow{"kvtier_build_info", kGauge, "1", "Version of the daemon and the protocol versions it speaks; always 1.", build_info},
+  MetricRow{"kvtier_start_mode", kGauge, "0 or 1", "How the daemon started: 1 for the mode that holds.", start_mode},
+  MetricRow{"kvtier_health", kGauge, "0 or 1", "The daemon's own judgement: 1 for the state that holds.", health},
+  MetricRow{"kvtier_problems", kGauge, "problems", "What keeps the daemon from being good; kvtier status names each.", [](S s, Sink k) { k.add("", uint64_t{s.core.problems.size()}); }},
+  MetricRow{"kvtier_uptime_seconds", kGauge, "seconds", "Time since the daemon started.", [](S s, Sink k) { k.add(s.core.uptime_seconds); }},
+  MetricRow{"kvtier_sessions", kGauge, "sessions", "Attached processes.", [](S s, Sink k) { k.add("", uint64_t{s.core.sessions.size()}); }},
+  MetricRow{"kvtier_spaces", kGauge, "spaces", "Spaces (tensor shapes) that are open or hold chunks.", [](S s, Sink k) { k.add("", uint64_t{s.core.spaces.size()}); }},
+  MetricRow{"kvtier_tier_state", kGauge, "0 or 1", "State of a tier: 1 for the one that holds.", tier_state},
+  MetricRow{"kvtier_tier_capacity_bytes", kGauge, "bytes", "What a tier may hold.", of_tier<&T::capacity_bytes>},
+  MetricRow{"kvtier_tier_capacity_chunks", kGauge, "chunks", "What a tier may hold, where it is limited by number.", capacity_chunks},
+  MetricRow{"kvtier_tier_allocated_bytes", kGauge, "bytes", "Segments that exist.", of_tier<&T::allocated_bytes>},
+  MetricRow{"kvtier_tier_used_bytes", kGauge, "bytes", "Slots that hold chunks, headers included.", of_tier<&T::used_bytes>},
+  MetricRow{"kvtier_tier_payload_bytes", kGauge, "bytes", "Payload of the chunks in a tier.", of_tier<&T::payload_bytes>},
+  MetricRow{"kvtier_tier_unlocked_bytes", kGauge, "bytes", "Memory of a tier that is not locked and could be swapped out.", of_tier<&T::unlocked_bytes>},
+  MetricRow{"kvtier_tier_chunks", kGauge, "chunks", "Chunks in a tier.", of_tier<&T::chunks>},
+  MetricRow{"kvtier_tier_pinned_chunks", kGauge, "chunks", "Chunks that an operator or a hint holds.", of_tier<&T::pinned_chunks>},
+  MetricRow{"kvtier_tier_granted_slots", kGauge, "slots", "Slots that writers hold.", of_tier<&T::granted_slots>},
+  MetricRow{"kvtier_tier_quarantined_slots", kGauge, "slots", "Slots that wait for their last holder.", of_tier<&T::quarantined_slots>},
+  MetricRow{"kvtier_tier_retired_slots", kGauge, "slots", "Slots that are used no more.", of_tier<&T::retired_slots>},
+  MetricRow{"kvtier_tier_segments", kGauge, "segments", "Segments of a tier.", of_tier<&T::segments>},
+  MetricRow{"kvtier_tier_evictions_total", kCounter, "chunks", "Chunks evicted from a tier.", of_tier<&T::evictions>},
+  MetricRow{"kvtier_tier_load_bandwidth_bytes_per_second", kGauge, "bytes a second", "Bandwidth of loads, as the cost board has it.", of_tier<&T::load_bandwidth>},
+  MetricRow{"kvtier_tier_load_latency_seconds", kGauge, "seconds", "Time to the first byte of a load, as the cost board has it.", of_tier<&T::load_latency_s>},
+  MetricRow{"kvtier_lookup_chunks_total", kCounter, "chunks", "Chunks that clients asked for, by the tier they were found in.", [](S s, Sink k) { lookup_samples(s, k, &L::chunks); }},
+  MetricRow{"kvtier_lookup_chunks_asked_total", kCounter, "chunks", "Chunks that clients asked for.", [](S s, Sink k) { asked_samples(s, k, &L::chunks); }},
+  MetricRow{"kvtier_lookup_tokens_total", kCounter, "tokens", "Tokens that clients asked for, by the tier they were found in.", [](S s, Sink k) { lookup_samples(s, k, &L::tokens); }},
+  MetricRow{"kvtier_lookup_tokens_asked_total", kCounter, "tokens", "Tokens that clients asked for.", [](S s, Sink k) { asked_samples(s, k, &L::tokens); }},
+  MetricRow{"kvtier_tenant_host_bytes", kGauge, "bytes", "Segments of a tenant in host memory.", of_tenant<&N::host_bytes>},
+  MetricRow{"kvtier_tenant_host_max_bytes", kGauge, "bytes", "What a tenant may hold in host memory, where it is limited.", tenant_host_bytes_max},
+  MetricRow{"kvtier_tenant_chunks", kGauge, "chunks", "Chunks of a tenant.", of_tenant<&N::chunks>},
+  MetricRow{"kvtier_tenant_payload_bytes", kGauge, "bytes", "Payload of a tenant's chunks.", of_tenant<&N::payload_bytes>},
+  MetricRow{"kvtier_tenant_sessions", kGauge, "sessions", "Attached processes of a tenant.", of_tenant<&N::sessions>},
+  MetricRow{"kvtier_tenant_spaces", kGauge, "spaces", "Spaces of a tenant.", of_tenant<&N::spaces>},
+  MetricRow{"kvtier_tenant_index_entries", kGauge, "chunks", "Entries in a tenant's published index.", of_tenant<&N::index_entries>},
+  MetricRow{"kvtier_tenant_index_max_entries", kGauge, "chunks", "Entries that fit into it.", of_tenant<&N::index_entries_max>},
+  MetricRow{"kvtier_tenant_index_bytes", kGauge, "bytes", "Memory of a tenant's published index.", of_tenant<&N::index_bytes>},
+  MetricRow{"kvtier_tenant_index_overflows_total", kCounter, "chunks", "Chunks that the index had no room for.", of_tenant<&N::index_overflows>},
+  MetricRow{"kvtier_process_resident_memory_bytes", kGauge, "bytes", "The daemon's resident memory; shared is segments, indexes and session memory that it touched.", resident},
+  MetricRow{"kvtier_process_locked_memory_bytes", kGauge, "bytes", "The daemon's locked memory.", of_process<&P::locked_bytes>},
+  MetricRow{"kvtier_process_cpu_seconds_total", kCounter, "seconds", "CPU time of the daemon.", cpu},
+  MetricRow{"kvtier_process_start_time_seconds", kGauge, "seconds", "When the daemon started, since 1970.", of_process<&P::start_time_seconds>},
+  MetricRow{"kvtier_process_open_fds", kGauge, "descriptors", "Open file descriptors.", of_process<&P::open_fds>},
+  MetricRow{"kvtier_process_max_fds", kGauge, "descriptors", "File descriptors that may be open.", of_process<&P::open_fds_max>},
+  MetricRow{"kvtier_process_threads", kGauge, "threads", "Threads of the daemon.", of_process<&P::threads>},
+};
+// clang-format on
+
+}  // namespace
+
+std::span<const MetricRow> metric_rows() {
+  return kRows;
+}
+
+}  // namespace kvtier::daemon
