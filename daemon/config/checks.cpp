@@ -153,7 +153,8 @@ void check_tenants(const Config& config, Conflicts& out) {
     }
     if (tenant.socket.empty() && tenant.uids.empty()) {
       out.push_back(
-          {{"tenant[" + std::to_string(i) + "]"},
+          {{"tenant[" + std::to_string(i) + "]", tenant_option(i, "uids"),
+            tenant_option(i, "socket")},
            ProblemCode::kMissing,
            "nobody can belong to tenant '" + tenant.name + "': it has no uids and no socket",
            "",

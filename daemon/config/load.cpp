@@ -270,6 +270,7 @@ void Loader::read_entry(const Entry& entry) {
     if (const OptionRow* row = find_option(tenant_rows(), key.str())) {
       read_option(*row, prefix + "." + std::string(key.str()), node, &tenant);
     } else {
+      failed_.insert(prefix);  // what seems to be missing may be what was misspelt
       report(place_of(key.source()), unknown_name("option", key.str(), "[[tenant]]", names));
     }
   }

@@ -12,10 +12,10 @@ namespace kvtier::daemon {
 // What the choice depends on, so that it can be tested. Empty: not set.
 struct Environment {
   unsigned uid = 0;
-  std::string runtime_directory;      // $RUNTIME_DIRECTORY: the service manager made it
-  std::string state_directory;        // $STATE_DIRECTORY
-  std::string xdg_runtime_directory;  // $XDG_RUNTIME_DIR, if such a folder exists
-  std::string temporary_directory;    // $TMPDIR, else /tmp
+  std::string runtime_directory = {};      // $RUNTIME_DIRECTORY: the service manager made it
+  std::string state_directory = {};        // $STATE_DIRECTORY
+  std::string xdg_runtime_directory = {};  // $XDG_RUNTIME_DIR, if such a folder exists
+  std::string temporary_directory = {};    // $TMPDIR, else /tmp
 };
 Environment environment_of_process();
 

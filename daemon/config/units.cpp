@@ -40,7 +40,7 @@ constexpr std::array<Unit, 7> kDurationUnits = {{
 }};
 constexpr std::array<Unit, 1> kShareUnits = {{{"%", 10'000}}};
 
-constexpr size_t kDigitsMax = 18;   // of the whole part: below 2^63
+constexpr size_t kDigitsMax = 19;   // of the whole part: below 2^64
 constexpr size_t kDecimalsMax = 9;  // of the fraction
 
 bool is_digit(char c) {
@@ -86,7 +86,7 @@ std::string_view nearest_unit(std::string_view name, std::span<const Unit> units
   for (const Unit& unit : units) {
     if (unit.name.size() == 3 && lower(unit.name[0]) == lower(name[0])) return unit.name;
   }
-  if (name.substr(0, 2) == "mi" && name != "min") return "ms";
+  if (name.starts_with("min")) return "m";
   for (const Unit& unit : units) {
     if (lower(unit.name[0]) == lower(name[0])) return unit.name;
   }
@@ -126,15 +126,16 @@ UnitValue parse(std::string_view text, const Grammar& grammar) {
     }
     return {0, "'" + std::string(name) + "' is not a unit of a " + what, help};
   }
+  const UnitValue too_large = {0, "'" + std::string(text) + "' is too large for a " + what,
+                               "write it as " + example};
+  if (decimal.whole > INT64_MAX / found->factor) return too_large;
   const Wide scaled = (Wide{decimal.whole} * decimal.scale + decimal.fraction) * found->factor;
   if (scaled % decimal.scale != 0) {
     return {0, "'" + std::string(text) + "' is finer than this " + what + " can be",
             "use fewer decimals or a smaller unit"};
   }
   const Wide value = scaled / decimal.scale;
-  if (value > Wide{INT64_MAX}) {
-    return {0, "'" + std::string(text) + "' is too large for a " + what, "write it as " + example};
-  }
+  if (value > Wide{INT64_MAX}) return too_large;
   return {static_cast<uint64_t>(value), {}, {}};
 }
 
