@@ -50,6 +50,13 @@ def opens_with_comment(lines):
     return False
 
 
+def header_says_it(root, path):
+    """A source file may leave the description to the header of its own name."""
+    header = root / path.with_suffix(".hpp")
+    return path.suffix == ".cpp" and header.is_file() and \
+        opens_with_comment(header.read_text(errors="replace").splitlines())
+
+
 def check(root):
     try:
         long_files = allowances(root)
@@ -63,7 +70,7 @@ def check(root):
             continue
         lines = data.decode(errors="replace").splitlines()
         present.add(str(path))
-        if is_commented(path) and not opens_with_comment(lines):
+        if is_commented(path) and not opens_with_comment(lines) and not header_says_it(root, path):
             yield f"{path}:1: no comment that says what this file is"
         if path.suffix in tree.SOURCE_ENDINGS + (".py", ".sh"):
             limit = long_files.get(str(path), LINES_MAX)

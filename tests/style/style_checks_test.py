@@ -101,6 +101,10 @@ class Files(Tree):
         self.assertIn("kernels/a.hpp:1: no comment", self.files())
         self.assertIn("tools/a.py:1: no comment", self.files())
 
+    def test_source_file_may_leave_the_comment_to_its_header(self):
+        self.write("kernels/copy.cpp", '#include "kernels/copy.hpp"\n')
+        self.assertEqual(self.files(), "")
+
     def test_long_file_is_refused_until_it_has_a_reason(self):
         self.write("kernels/a.cpp", "// Long.\n" * 601)
         self.assertIn("kernels/a.cpp: 601 lines", self.files())
