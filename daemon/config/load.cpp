@@ -2,14 +2,7 @@
 // load.hpp. Every value goes through its row in options.cpp.
 #include "daemon/config/load.hpp"
 
-// The package offers a shared library too; the parser is compiled in, so that sanitizers and
-// fuzzers see it and the daemon needs no further library.
-#undef TOML_HEADER_ONLY
-#undef TOML_SHARED_LIB
-#define TOML_HEADER_ONLY 1
-#define TOML_EXCEPTIONS 0
-#define TOML_ENABLE_FORMATTERS 0
-#include <toml++/toml.h>
+#include "daemon/config/toml_parser.hpp"
 
 #include <algorithm>
 #include <deque>

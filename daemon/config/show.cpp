@@ -181,13 +181,15 @@ std::string config_manual() {
   std::string out(kManualHead);
   out += "# OPTIONS\n\nEach is shown with its default.\n\n";
   for (const TableRow& table : table_rows()) {
-    out += "## \\[" + std::string(table.name) + "]\n\n" + wrap(escaped(table.help), "") + "\n";
+    out +=
+        "## The table [" + std::string(table.name) + "]\n\n" + wrap(escaped(table.help), "") + "\n";
     for (const OptionRow& row : option_rows()) {
       if (table_of(row) == table.name) manual_row(row, out);
     }
   }
   out +=
-      "## \\[\\[tenant]]\n\nA tenant is a group of users, or whoever may open a socket of its "
+      "## The entries [[tenant]]\n\nA tenant is a group of users, or whoever may open a socket of "
+      "its "
       "own. One entry\neach; _name_ is required, and _uids_ or _socket_.\n\n";
   for (const OptionRow& row : tenant_rows()) manual_row(row, out);
   out += "# PROBLEMS\n\n";

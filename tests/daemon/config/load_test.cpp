@@ -169,6 +169,25 @@ TEST(Load, DeepNestingIsRefusedNotFollowed) {
   EXPECT_EQ(outcome.problems[0].code, "C001");
 }
 
+// Found by fuzzing: the parser assumed that a key follows and ended the process.
+TEST(Load, TableHeadersWithoutAKeyAreRefused) {
+  for (const std::string& text : {std::string("[="), std::string("[[="), std::string("[[[a]]]"),
+                                  std::string("[\0", 2), std::string("[\x01]")}) {
+    const ConfigOutcome outcome = parse(text);
+    ASSERT_EQ(outcome.problems.size(), 1u) << text;
+    EXPECT_EQ(outcome.problems[0].code, "C001") << text;
+  }
+}
+
+// Found by fuzzing: undefined behaviour in the parser's table of blanks.
+TEST(Load, BareLettersOfAnyLanguageAreRefused) {
+  for (const char* text : {"[host]\nlock = \u00e9", "\u00a1 = 1", "[\u00e9]", "a \u0100= 1"}) {
+    const ConfigOutcome outcome = parse(text);
+    ASSERT_EQ(outcome.problems.size(), 1u) << text;
+    EXPECT_EQ(outcome.problems[0].code, "C001") << text;
+  }
+}
+
 TEST(Load, AMissingFileSaysSo) {
   TemporaryFolder folder;
   const std::string path = folder.path("absent.toml");
