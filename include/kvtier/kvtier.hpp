@@ -156,6 +156,7 @@ class KVTIER_API Match {
  private:
   friend class Space;
   std::unique_ptr<Impl> impl_;
+  MissReason reason_ = MissReason::kNone;
 };
 
 // One chunk's place in the engine's memory: fragments in payload order, whose sizes add up to the
@@ -206,6 +207,7 @@ class KVTIER_API Grant {
 
  private:
   friend class Space;
+  friend struct GrantAccess;
   std::unique_ptr<Impl> impl_;
 };
 

@@ -19,7 +19,7 @@ enum class Op : uint16_t {
   kAbort = 3,     // arguments: CommitArg[count], only places are read
   kPrefetch = 4,  // arguments: KeyArg[count]; completes when all are in host memory, or refused
   kCancel = 5,    // a: user_data of the prefetch
-  kHint = 6,      // arguments: KeyArg[count]; a: HintKind, b: its value
+  kHint = 6,      // arguments: KeyArg[count]; a: HintKind, b: its value, a double
   kReportPrefill = 7,  // a: new tokens, b: context tokens, c: double seconds; space
   kReportLoad = 8,     // a: tier, b: bytes, c: double seconds
   kBadChunk = 9,       // a: place, b: BadKind. The daemon unpublishes and quarantines the slot
@@ -142,6 +142,10 @@ enum class Counter : uint32_t {
   kPlansLoad,
   kPlansRecompute,
   kTouchesDropped,
+  kMissLower,
+  kMissTooManyLeases,
+  kLoadFailedDeadline,
+  kStoresFailed,
   kCount,
 };
 inline constexpr uint32_t kCountersMax = 64;

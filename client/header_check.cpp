@@ -1,0 +1,70 @@
+#include "client/header_check.hpp"
+
+#include <cstring>
+
+namespace kvtier::client {
+namespace {
+
+bool sound(const wire::ChunkHeader& header, const std::byte* slot, uint32_t header_bytes) {
+  return header.magic == wire::kChunkMagic && header.version == 1 &&
+         header.header_bytes == header_bytes &&
+         header.header_checksum == header_checksum_of(slot, header_bytes);
+}
+
+bool same_ids(const HeaderDue& due, const wire::ChunkHeader& header, const std::byte* slot) {
+  const auto tokens = due.chain->chunk_tokens(due.chunk);
+  const auto extras = due.chain->chunk_extras(due.chunk);
+  std::array<uint8_t, 32> hash = {};
+  const bool folded = !due.chain->engine_hashes.empty();
+  if (folded) hash = due.chain->engine_hashes[due.chunk];
+  if (std::memcmp(header.engine_hash, hash.data(), hash.size()) != 0) return false;
+  if (folded) {
+    // Either side may have been without ids; the engine's hash decides then.
+    if (tokens.empty() || header.tokens == 0) return header.extra_ids == 0;
+  }
+  if (header.tokens != tokens.size() || header.extra_ids != extras.size()) return false;
+  if (std::memcmp(slot + sizeof header, tokens.data(), tokens.size_bytes()) != 0) return false;
+  if (extras.empty()) return true;
+  const uint64_t offset = wire::extra_ids_offset(static_cast<uint32_t>(tokens.size()));
+  return std::memcmp(slot + offset, extras.data(), extras.size_bytes()) == 0;
+}
+
+bool same(const HeaderDue& due, const wire::ChunkHeader& header, wire::Place place,
+          const std::byte* slot) {
+  return header.magic == wire::kChunkMagic && header.version == 1 &&
+         header.header_bytes == due.opened->header_bytes &&
+         header.key == due.chain->keys[due.chunk] &&
+         header.fingerprint_lo == due.space->fingerprint.lo &&
+         header.fingerprint_hi == due.space->fingerprint.hi &&
+         header.payload_bytes == due.payload_bytes && header.generation == place.generation() &&
+         header.parent == due.chain->parent(due.chunk) && header.position == due.chunk &&
+         same_ids(due, header, slot);
+}
+
+}  // namespace
+
+HeaderVerdict check_header(const HeaderDue& due, wire::Place place, const std::byte* slot) {
+  wire::ChunkHeader header;
+  std::memcpy(&header, slot, sizeof header);
+  if (same(due, header, place, slot)) {
+    return header.codec == wire::kCodecNone ? HeaderVerdict::kSame : HeaderVerdict::kCodec;
+  }
+  return sound(header, slot, due.opened->header_bytes) ? HeaderVerdict::kOther
+                                                       : HeaderVerdict::kCorrupt;
+}
+
+uint64_t header_checksum_of(const std::byte* slot, uint32_t header_bytes) {
+  wire::ChunkHeader header;
+  std::memcpy(&header, slot, sizeof header);
+  header.checksum = 0;
+  header.flags = 0;
+  header.header_checksum = 0;
+  XXH3_state_t state;
+  XXH3_INITSTATE(&state);
+  XXH3_64bits_reset(&state);
+  XXH3_64bits_update(&state, &header, sizeof header);
+  XXH3_64bits_update(&state, slot + sizeof header, header_bytes - sizeof header);
+  return XXH3_64bits_digest(&state);
+}
+
+}  // namespace kvtier::client

@@ -1,0 +1,173 @@
+// Space::derive and Space::fold: from a prompt, or an engine's own hashes, to keys. Any thread.
+#include <algorithm>
+#include <cstring>
+
+#include "client/space_impl.hpp"
+#include "kernels/hash.hpp"
+#include "kvtier/wire/chunk_header.hpp"
+
+namespace kvtier {
+namespace {
+
+using client::guarded;
+
+struct Secret {
+  wire::KeySecret bytes;
+  uint64_t id = 0;
+};
+
+Error no_secret() {
+  return {Code::kUnavailable,
+          "no daemon was ever attached: keys need the tenant's secret; recompute"};
+}
+
+// Copies the extra ids of full chunks, and checks their order and number.
+Status take_extras(const Prompt& prompt, size_t chunks, KeyChain::Impl* chain) {
+  if (prompt.extras.empty()) return {};
+  const uint64_t room = (wire::header_bytes_for(chain->tokens_per_chunk) -
+                         wire::extra_ids_offset(chain->tokens_per_chunk)) /
+                        sizeof(uint64_t);
+  const uint64_t ids_max = std::min<uint64_t>(room, wire::kExtraIdsMax);
+  chain->extra_begins.assign(chunks + 1, 0);
+  uint32_t last = 0;
+  for (const ExtraId& extra : prompt.extras) {
+    if (extra.chunk < last) {
+      return Error::format(Code::kInvalidArgument, "extra ids not sorted: chunk %u after %u",
+                           extra.chunk, last);
+    }
+    last = extra.chunk;
+    if (extra.chunk >= chunks) break;  // of the partial tail, which has no key
+    chain->extra_ids.push_back(extra.id);
+    if (++chain->extra_begins[extra.chunk + 1] > ids_max) {
+      return Error::format(Code::kInvalidArgument, "chunk %u has more than %llu extra ids",
+                           extra.chunk, static_cast<unsigned long long>(ids_max));
+    }
+  }
+  for (size_t i = 0; i < chunks; ++i) chain->extra_begins[i + 1] += chain->extra_begins[i];
+  return {};
+}
+
+ChunkKey hash_with_extras(const wire::KeySecret& secret, const KeyChain::Impl& chain, size_t chunk,
+                          std::vector<std::byte>* buffer) {
+  const auto tokens = std::as_bytes(chain.chunk_tokens(chunk));
+  const auto extras = std::as_bytes(chain.chunk_extras(chunk));
+  buffer->assign(tokens.begin(), tokens.end());
+  buffer->insert(buffer->end(), extras.begin(), extras.end());
+  return wire::content_hash(secret, buffer->data(), buffer->size());
+}
+
+void derive_keys(const wire::KeySecret& secret, KeyChain::Impl* chain) {
+  const size_t chunks = chain->keys.size();
+  constexpr size_t kBatch = 64;
+  kernels::Hash128 hashes[kBatch];
+  std::vector<std::byte> buffer;
+  ChunkKey parent = chain->root;
+  for (size_t begin = 0; begin < chunks; begin += kBatch) {
+    const size_t count = std::min(kBatch, chunks - begin);
+    const size_t bytes = size_t{chain->tokens_per_chunk} * sizeof(uint32_t);
+    kernels::hash128_batch({.base = chain->chunk_tokens(begin).data(),
+                            .stride_bytes = bytes,
+                            .bytes_each = bytes,
+                            .count = count},
+                           secret.bytes, sizeof secret.bytes, hashes);
+    for (size_t i = 0; i < count; ++i) {
+      ChunkKey content = {hashes[i].low, hashes[i].high};
+      if (!chain->chunk_extras(begin + i).empty()) {
+        content = hash_with_extras(secret, *chain, begin + i, &buffer);
+      }
+      parent = wire::chain_key(secret, parent, content);
+      chain->keys[begin + i] = parent;
+    }
+  }
+}
+
+}  // namespace
+
+uint64_t KeyChain::Impl::make_tag(size_t chunk, uint64_t seed) const {
+  const auto ids = chunk_tokens(chunk);
+  const auto extras = chunk_extras(chunk);
+  struct {
+    uint64_t tokens = 0;
+    uint64_t extras = 0;
+    ChunkKey parent;
+    uint64_t position = 0;
+    std::array<uint8_t, 32> engine_hash = {};
+  } all;
+  all.tokens = XXH3_64bits_withSeed(ids.data(), ids.size_bytes(), seed);
+  if (!extras.empty()) all.extras = XXH3_64bits_withSeed(extras.data(), extras.size_bytes(), ~seed);
+  all.parent = parent(chunk);
+  all.position = chunk;
+  if (!engine_hashes.empty()) all.engine_hash = engine_hashes[chunk];
+  const uint64_t tag = XXH3_64bits_withSeed(&all, sizeof all, seed);
+  return tag == 0 ? 1 : tag;
+}
+
+KeyChain::KeyChain() = default;
+KeyChain::~KeyChain() = default;
+KeyChain::KeyChain(KeyChain&&) noexcept = default;
+KeyChain& KeyChain::operator=(KeyChain&&) noexcept = default;
+
+std::span<const ChunkKey> KeyChain::keys() const {
+  if (impl_ == nullptr) return {};
+  return impl_->keys;
+}
+
+size_t KeyChain::size() const {
+  return impl_ == nullptr ? 0 : impl_->keys.size();
+}
+
+Result<KeyChain> Space::derive(const Prompt& prompt) const {
+  if (impl_->core->forked()) return client::forked_error();
+  return guarded<KeyChain>([&]() -> Result<KeyChain> {
+    Secret secret;
+    if (!impl_->core->last_secret(&secret.bytes, &secret.id)) return no_secret();
+    KeyChain chain;
+    chain.impl_ = std::make_unique<KeyChain::Impl>();
+    KeyChain::Impl& made = *chain.impl_;
+    made.group = impl_->record->group;
+    made.secret_id = secret.id;
+    made.tokens_per_chunk = impl_->record->spec.tokens_per_chunk;
+    made.root = wire::root_key(secret.bytes, made.group);
+    const size_t chunks = prompt.tokens.size() / made.tokens_per_chunk;
+    if (chunks > UINT32_MAX) return Error(Code::kInvalidArgument, "a prompt of 2^32 chunks");
+    const auto tokens = prompt.tokens.first(chunks * made.tokens_per_chunk);
+    made.tokens.assign(tokens.begin(), tokens.end());
+    made.keys.resize(chunks);
+    if (Status status = take_extras(prompt, chunks, &made); !status) return status.error();
+    derive_keys(secret.bytes, &made);
+    return chain;
+  });
+}
+
+Result<KeyChain> Space::fold(std::span<const std::array<uint8_t, 32>> engine_hashes,
+                             std::span<const uint32_t> tokens) const {
+  if (impl_->core->forked()) return client::forked_error();
+  return guarded<KeyChain>([&]() -> Result<KeyChain> {
+    Secret secret;
+    if (!impl_->core->last_secret(&secret.bytes, &secret.id)) return no_secret();
+    KeyChain chain;
+    chain.impl_ = std::make_unique<KeyChain::Impl>();
+    KeyChain::Impl& made = *chain.impl_;
+    made.group = impl_->record->group;
+    made.secret_id = secret.id;
+    made.tokens_per_chunk = impl_->record->spec.tokens_per_chunk;
+    made.root = wire::root_key(secret.bytes, made.group);
+    const size_t due = engine_hashes.size() * made.tokens_per_chunk;
+    if (!tokens.empty() && tokens.size() < due) {
+      return Error::format(Code::kInvalidArgument, "%zu tokens for %zu hashes; due are %zu or none",
+                           tokens.size(), engine_hashes.size(), due);
+    }
+    if (!tokens.empty())
+      made.tokens.assign(tokens.begin(), tokens.begin() + static_cast<ptrdiff_t>(due));
+    made.engine_hashes.assign(engine_hashes.begin(), engine_hashes.end());
+    made.keys.reserve(engine_hashes.size());
+    for (const auto& hash : engine_hashes) {
+      uint8_t bytes[32];
+      std::memcpy(bytes, hash.data(), sizeof bytes);
+      made.keys.push_back(wire::fold_engine_hash(secret.bytes, made.root, bytes));
+    }
+    return chain;
+  });
+}
+
+}  // namespace kvtier

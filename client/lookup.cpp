@@ -1,0 +1,83 @@
+// Space::lookup and Space::plan: what is there, and whether to load it. No lease, no message.
+#include <algorithm>
+#include <array>
+
+#include "client/match_impl.hpp"
+#include "client/space_impl.hpp"
+#include "kvtier/wire/plan.hpp"
+
+namespace kvtier {
+namespace {
+
+using wire::Found;
+
+constexpr size_t kSlice = 128;
+
+// Adds what a slice held. False when the prefix ended in it.
+bool add_slice(std::span<const wire::FoundChunk> found, Lookup* result) {
+  for (const wire::FoundChunk& chunk : found) {
+    if (chunk.found != Found::kHost && chunk.found != Found::kLower) {
+      result->ended =
+          chunk.found == Found::kUnstable ? MissReason::kLeasedOut : MissReason::kAbsent;
+      return false;
+    }
+    Tier tier = Tier::kHost;
+    if (chunk.found == Found::kLower) {
+      tier = (chunk.lower & wire::kOnNvme) != 0 ? Tier::kNvme : Tier::kRemote;
+    }
+    ++result->chunks_by_tier[static_cast<size_t>(tier)];
+    ++result->chunks;
+  }
+  return true;
+}
+
+}  // namespace
+
+Lookup Space::lookup(const KeyChain& chain, size_t first) const {
+  Lookup result;
+  result.ended = MissReason::kUnavailable;
+  if (impl_->core->forked()) return result;
+  const Impl::Opened opened = impl_->open();
+  impl_->core->count(opened.attachment, wire::Counter::kLookups);
+  if (!opened || !Impl::current(chain, *opened.attachment)) return result;
+  result.ended = impl_->fits(chain) ? MissReason::kNone : MissReason::kMismatch;
+  if (result.ended != MissReason::kNone) return result;
+  const std::span<const ChunkKey> keys = chain.keys();
+  std::array<wire::FoundChunk, kSlice> found;
+  while (first < keys.size()) {
+    const size_t count = std::min(kSlice, keys.size() - first);
+    const size_t filled = wire::find_prefix(opened.attachment->view, keys.subspan(first, count),
+                                            opened.space->id, found);
+    if (!add_slice({found.data(), filled}, &result)) break;
+    first += count;
+  }
+  return result;
+}
+
+Plan Space::plan(const Lookup& lookup, size_t first) const {
+  Plan plan;
+  if (impl_->core->forked()) return plan;
+  const Impl::Opened opened = impl_->open();
+  if (!opened) return plan;
+  wire::PlanInput input;
+  if (!wire::read_board(*opened.attachment->view.board, opened.space->number, &input.costs)) {
+    input.costs = {};
+  }
+  input.tokens_per_chunk = impl_->record->spec.tokens_per_chunk;
+  input.chunk_bytes = impl_->record->spec.chunk_bytes;
+  input.first = first;
+  for (uint32_t i = 0; i < wire::kTierCount; ++i) {
+    input.chunks_by_tier[i] = lookup.chunks_by_tier[i];
+  }
+  const wire::PlanOutput output = wire::plan_load(input);
+  plan.load_chunks = output.load_chunks;
+  plan.load_seconds = output.load_seconds;
+  plan.recompute_seconds = output.recompute_seconds;
+  plan.load_deadline = std::chrono::nanoseconds(
+      static_cast<int64_t>(std::min(output.deadline_seconds, 3600.0) * 1e9));
+  opened.attachment->count(
+      plan.load_chunks > 0 ? wire::Counter::kPlansLoad : wire::Counter::kPlansRecompute, 1);
+  return plan;
+}
+
+}  // namespace kvtier

@@ -1,0 +1,137 @@
+// Space::prefetch, hint, report_prefill: the requests that carry keys or numbers only.
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "client/space_impl.hpp"
+
+namespace kvtier {
+namespace {
+
+using client::guarded;
+using client::Ring;
+
+// Keys of at most one request.
+size_t copy_keys(std::span<const ChunkKey> keys, size_t first, size_t count,
+                 std::array<wire::KeyArg, wire::kBatchChunksMax>* arguments) {
+  const size_t taken = std::min<size_t>(count, arguments->size());
+  for (size_t i = 0; i < taken; ++i) (*arguments)[i].key = keys[first + i];
+  return taken;
+}
+
+size_t count_resident(const Space::Impl::Opened& opened, std::span<const ChunkKey> keys) {
+  size_t resident = 0;
+  while (resident < keys.size() &&
+         wire::find_chunk(opened.attachment->view, keys[resident], opened.space->id).found ==
+             wire::Found::kHost) {
+    ++resident;
+  }
+  return resident;
+}
+
+Status check_range(const KeyChain& chain, size_t first, size_t count) {
+  if (first <= chain.size() && count <= chain.size() - first) return {};
+  return Error::format(Code::kInvalidArgument, "chunks %zu to %zu of a chain of %zu", first,
+                       first + count, chain.size());
+}
+
+}  // namespace
+
+Result<size_t> Space::prefetch(const KeyChain& chain, size_t first, size_t count,
+                               Clock::time_point deadline) const {
+  if (impl_->core->forked()) return client::forked_error();
+  if (!impl_->fits(chain)) return Impl::wrong_chain();
+  if (Status status = check_range(chain, first, count); !status) return status.error();
+  return guarded<size_t>([&]() -> Result<size_t> {
+    const Impl::Opened opened = impl_->open();
+    if (!opened) return impl_->core->refusal_of(*impl_->record).error();
+    if (!Impl::current(chain, *opened.attachment)) return Impl::stale_chain();
+    const auto keys = chain.keys().subspan(first, count);
+    size_t ready = count_resident(opened, keys);
+    Ring& ring = opened.attachment->ring;
+    while (ready < count) {
+      std::array<wire::KeyArg, wire::kBatchChunksMax> arguments;
+      const size_t taken = copy_keys(keys, ready, count - ready, &arguments);
+      auto ticket = ring.prepare(taken * sizeof arguments[0], deadline);
+      if (!ticket) return ticket.error();
+      std::memcpy(ticket->arguments, arguments.data(), taken * sizeof arguments[0]);
+      Ring::Request request;
+      request.op = wire::Op::kPrefetch;
+      request.space = opened.space->id;
+      request.count = static_cast<uint32_t>(taken);
+      const uint64_t user_data = ticket->user_data;
+      ring.submit(*ticket, request);
+      const Status status = ring.wait(&*ticket, deadline, [](const wire::Completion&) {});
+      if (status.code() == Code::kDeadline) {
+        Ring::Request cancel;
+        cancel.op = wire::Op::kCancel;
+        cancel.a = user_data;
+        (void)ring.post(cancel, nullptr, 0);
+      }
+      if (status.code() == Code::kUnavailable) return status.error();
+      if (!status) break;  // refused or late: what is there is there
+      ready += taken;
+    }
+    return count_resident(opened, keys);
+  });
+}
+
+Status Space::hint(const KeyChain& chain, size_t first, size_t count, Hint hint,
+                   double value) const {
+  if (impl_->core->forked()) return client::forked_error();
+  if (!impl_->fits(chain)) return Impl::wrong_chain();
+  if (Status status = check_range(chain, first, count); !status) return status;
+  if (!std::isfinite(value) || value < 0) {
+    return Error::format(Code::kInvalidArgument, "a hint's value is %g; due is 0 or more", value);
+  }
+  if (hint < Hint::kSessionEnd || hint > Hint::kClass) {
+    return Error::format(Code::kInvalidArgument, "hint %u is not known",
+                         static_cast<unsigned>(hint));
+  }
+  return guarded<void>([&]() -> Status {
+    const Impl::Opened opened = impl_->open();
+    if (!opened) return impl_->core->refusal_of(*impl_->record);
+    if (!Impl::current(chain, *opened.attachment)) return Impl::stale_chain();
+    for (size_t done = 0; done < count;) {
+      std::array<wire::KeyArg, wire::kBatchChunksMax> arguments;
+      const size_t taken = copy_keys(chain.keys(), first + done, count - done, &arguments);
+      Ring::Request request;
+      request.op = wire::Op::kHint;
+      request.space = opened.space->id;
+      request.count = static_cast<uint32_t>(taken);
+      request.a = static_cast<uint64_t>(hint);
+      request.b = wire::double_bits(value);
+      const Status status =
+          opened.attachment->ring.post(request, arguments.data(), taken * sizeof arguments[0]);
+      if (!status) return status;
+      done += taken;
+    }
+    return {};
+  });
+}
+
+Status Space::report_prefill(uint64_t tokens, uint64_t context, double seconds) const {
+  if (impl_->core->forked()) return client::forked_error();
+  if (tokens == 0 || !std::isfinite(seconds) || seconds <= 0) {
+    return Error::format(Code::kInvalidArgument,
+                         "a prefill of %llu tokens in %g s; due are both positive and finite",
+                         static_cast<unsigned long long>(tokens), seconds);
+  }
+  constexpr uint64_t kTokensMax = uint64_t{1} << 40;  // more is a mistake, and overflows sums
+  if (tokens > kTokensMax || context > kTokensMax) {
+    return Error::format(Code::kInvalidArgument, "a prefill of %llu tokens behind %llu",
+                         static_cast<unsigned long long>(tokens),
+                         static_cast<unsigned long long>(context));
+  }
+  const Impl::Opened opened = impl_->open();
+  if (!opened) return impl_->core->refusal_of(*impl_->record);
+  Ring::Request request;
+  request.op = wire::Op::kReportPrefill;
+  request.space = opened.space->id;
+  request.a = tokens;
+  request.b = context;
+  request.c = wire::double_bits(seconds);
+  return opened.attachment->ring.post(request, nullptr, 0);
+}
+
+}  // namespace kvtier

@@ -1,0 +1,261 @@
+// Space::store: reserve, gather with checksum, commit, pipelined. The next slots are asked for
+// while this batch is copied, and a batch's commit is answered while the next is copied, so the
+// daemon's time hides behind the copies. Any thread.
+//
+// Order: sources last first, and commits in that order, so that in an order of recency heads
+// outlive tails. A batch with a busy chunk is cut there: what was granted behind it is given back
+// and asked for again, or a head would be committed before its tail.
+#include <algorithm>
+#include <deque>
+
+#include "client/grant_impl.hpp"
+#include "client/reserve.hpp"
+#include "kernels/copy.hpp"
+
+namespace kvtier {
+namespace {
+
+using client::Committing;
+using client::Reserving;
+using wire::Counter;
+
+constexpr size_t kBatch = 4;  // two batches under way: eight grants
+constexpr auto kBusyWaitMin = std::chrono::microseconds(50);
+constexpr auto kBusyWaitMax = std::chrono::milliseconds(50);
+
+Status check_sources(const KeyChain& chain, std::span<const StoreSource> sources,
+                     uint64_t chunk_bytes) {
+  for (size_t i = 0; i < sources.size(); ++i) {
+    if (sources[i].chunk >= chain.size()) {
+      return Error::format(Code::kInvalidArgument, "source %zu is chunk %zu of a chain of %zu", i,
+                           sources[i].chunk, chain.size());
+    }
+    uint64_t bytes = 0;
+    for (const ConstFragment& fragment : sources[i].fragments) {
+      bytes = fragment.bytes > chunk_bytes - bytes ? chunk_bytes + 1 : bytes + fragment.bytes;
+      if (bytes > chunk_bytes) break;
+    }
+    if (bytes != chunk_bytes) {
+      return Error::format(Code::kInvalidArgument,
+                           "source %zu: the fragments do not add up to the space's %llu bytes", i,
+                           static_cast<unsigned long long>(chunk_bytes));
+    }
+  }
+  return {};
+}
+
+// A store of several sources under way.
+class Store {
+ public:
+  Store(const Space::Impl& space, const Space::Impl::Opened& opened, const KeyChain& chain,
+        std::span<const StoreSource> sources, Clock::time_point deadline)
+      : space_(space),
+        opened_(opened),
+        chain_(*chain.impl()),
+        sources_(sources),
+        deadline_(deadline),
+        outcomes_(sources.size(), StoreOutcome::kFailed) {
+    for (size_t i = sources.size(); i > 0; --i) waiting_.push_back(i - 1);
+  }
+
+  Status run();
+  std::vector<StoreOutcome> take_outcomes() { return std::move(outcomes_); }
+
+ private:
+  // Indexes of sources, and what is under way for them.
+  struct Asked {
+    std::vector<size_t> sources;
+    Reserving reserving;
+  };
+  struct Committed {
+    std::vector<size_t> sources;
+    Committing committing;
+  };
+
+  Status ask(Asked* asked);
+  Status copy(Asked* asked, Committed* committed, bool* busy);
+  void finish(Committed* committed);
+  void give_back(Asked* asked);
+  void wait_busy();
+
+  const Space::Impl& space_;
+  const Space::Impl::Opened& opened_;
+  const KeyChain::Impl& chain_;
+  const std::span<const StoreSource> sources_;
+  const Clock::time_point deadline_;
+  std::deque<size_t> waiting_;  // sources not asked for yet, in order
+  std::vector<StoreOutcome> outcomes_;
+  std::chrono::microseconds retry_after_{0};
+};
+
+Status Store::ask(Asked* asked) {
+  asked->sources.clear();
+  if (waiting_.empty()) return {};
+  std::array<size_t, kBatch> chunks;
+  const size_t count = std::min(kBatch, waiting_.size());
+  for (size_t i = 0; i < count; ++i) chunks[i] = sources_[waiting_[i]].chunk;
+  size_t taken = 0;
+  auto reserving =
+      Reserving::ask(space_, opened_, chain_, {chunks.data(), count}, deadline_, &taken);
+  if (!reserving) return reserving.error();
+  for (size_t i = 0; i < taken; ++i) {
+    asked->sources.push_back(waiting_.front());
+    waiting_.pop_front();
+  }
+  asked->reserving = *std::move(reserving);
+  return {};
+}
+
+// Takes the grants of a batch, fills them and hands them to the daemon.
+Status Store::copy(Asked* asked, Committed* committed, bool* busy) {
+  auto reservations = asked->reserving.take(deadline_);
+  if (!reservations) return reservations.error();
+  std::array<Committing::Item, kBatch> items;
+  std::array<Grant, kBatch> grants;
+  size_t count = 0;
+  committed->sources.clear();
+  for (size_t i = 0; i < reservations->size(); ++i) {
+    Reservation& one = (*reservations)[i];
+    const size_t source = asked->sources[i];
+    outcomes_[source] = one.outcome;
+    if (one.outcome == StoreOutcome::kBusy) {
+      // This one and those behind it, whose grants end with this function, are asked for again.
+      *busy = true;
+      retry_after_ = one.retry_after;
+      asked->sources.erase(asked->sources.begin(),
+                           asked->sources.begin() + static_cast<ptrdiff_t>(i));
+      break;
+    }
+    if (one.outcome != StoreOutcome::kStored) continue;
+    outcomes_[source] = StoreOutcome::kFailed;  // until it is committed
+    if (client::passed(deadline_)) continue;
+    const auto payload = one.grant.payload();
+    uint64_t root = 0;
+    if (!kernels::gather_and_hash(payload.data(), payload.size(), sources_[source].fragments,
+                                  &root)) {
+      return Error(Code::kInvalidArgument, "a fragment list changed during the store");
+    }
+    items[count] = {one.grant.impl()->place, root, true};
+    grants[count] = std::move(one.grant);
+    committed->sources.push_back(source);
+    ++count;
+  }
+  if (count == 0) return {};
+  auto committing = Committing::ask(opened_.attachment.another(), {items.data(), count}, deadline_);
+  if (!committing) return committing.error();
+  for (size_t i = 0; i < count; ++i) grants[i].impl()->done();
+  committed->committing = *std::move(committing);
+  return {};
+}
+
+void Store::finish(Committed* committed) {
+  if (!committed->committing.under_way()) return;
+  std::array<StoreOutcome, kBatch> outcomes;
+  const size_t count = committed->sources.size();
+  (void)committed->committing.take({outcomes.data(), count}, deadline_);
+  for (size_t i = 0; i < count; ++i) outcomes_[committed->sources[i]] = outcomes[i];
+}
+
+// To be asked for again, before all others. The answer is waited for: asked again while the first
+// grant is out, the daemon would say that the chunk is in progress.
+void Store::give_back(Asked* asked) {
+  if (asked->reserving.under_way()) (void)asked->reserving.take(deadline_);
+  for (size_t k = asked->sources.size(); k > 0; --k) waiting_.push_front(asked->sources[k - 1]);
+  asked->sources.clear();
+}
+
+void Store::wait_busy() {
+  const auto wait = std::clamp<std::chrono::nanoseconds>(retry_after_, kBusyWaitMin, kBusyWaitMax);
+  const auto until = std::min(deadline_, client::after(wait));
+  while (Clock::now() < until && !opened_.attachment->ended.load(std::memory_order_relaxed)) {
+    client::poll_until(nullptr, 0, until);
+  }
+}
+
+Status Store::run() {
+  Asked current;
+  Asked next;
+  Committed last;
+  if (Status status = ask(&current); !status) return status;
+  while (current.reserving.under_way()) {
+    if (Status status = ask(&next); !status && status.code() != Code::kDeadline) return status;
+    bool busy = false;
+    Committed committed;
+    Status status = copy(&current, &committed, &busy);
+    finish(&last);
+    last = std::move(committed);
+    if (!status) {
+      finish(&last);
+      return status;
+    }
+    if (busy) {
+      give_back(&next);
+      give_back(&current);
+      finish(&last);
+      last = {};
+      wait_busy();
+      if (client::passed(deadline_)) {
+        for (const size_t source : waiting_) outcomes_[source] = StoreOutcome::kBusy;
+        return {};
+      }
+      if (Status again = ask(&next); !again) return again;
+    }
+    current = std::move(next);
+    next = Asked();
+  }
+  finish(&last);
+  return {};
+}
+
+void count_stored(const Space::Impl& space, const client::Attachment& attachment,
+                  std::span<const StoreOutcome> outcomes, Clock::time_point began) {
+  std::array<uint64_t, 8> by_outcome = {};
+  for (const StoreOutcome outcome : outcomes) ++by_outcome[static_cast<size_t>(outcome)];
+  const auto number = [&](StoreOutcome outcome) {
+    return by_outcome[static_cast<size_t>(outcome)];
+  };
+  const uint64_t stored = number(StoreOutcome::kStored);
+  const uint64_t present = number(StoreOutcome::kPresent);
+  const uint64_t failed = number(StoreOutcome::kFailed);
+  const auto took =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - began).count();
+  attachment.count(Counter::kStores, stored);
+  attachment.count(Counter::kStoreBytes, stored * space.record->spec.chunk_bytes);
+  attachment.count(Counter::kStoreNanoseconds, static_cast<uint64_t>(took));
+  attachment.count(Counter::kStoresPresent, present);
+  attachment.count(Counter::kStoresRefused, outcomes.size() - stored - present - failed);
+  attachment.count(Counter::kStoresFailed, failed);
+}
+
+}  // namespace
+
+Result<std::vector<StoreOutcome>> Space::store(const KeyChain& chain,
+                                               std::span<const StoreSource> sources,
+                                               Clock::time_point deadline) const {
+  if (impl_->core->forked()) return client::forked_error();
+  if (!impl_->fits(chain)) return Impl::wrong_chain();
+  if (Status s = check_sources(chain, sources, impl_->record->spec.chunk_bytes); !s) {
+    return s.error();
+  }
+  if (impl_->core->options().read_only) {
+    return Error(Code::kPermission, "the session is read-only; it stores nothing");
+  }
+  return client::guarded<std::vector<StoreOutcome>>([&]() -> Result<std::vector<StoreOutcome>> {
+    std::vector<StoreOutcome> failed(sources.size(), StoreOutcome::kFailed);
+    if (sources.empty()) return failed;
+    const Impl::Opened opened = impl_->open();
+    if (!opened || !Impl::current(chain, *opened.attachment)) {
+      impl_->core->count(opened.attachment, Counter::kStoresFailed, sources.size());
+      return failed;
+    }
+    const Clock::time_point began = Clock::now();
+    Store store(*impl_, opened, chain, sources, deadline);
+    const Status status = store.run();
+    if (status.code() == Code::kInvalidArgument) return status.error();
+    std::vector<StoreOutcome> outcomes = store.take_outcomes();
+    count_stored(*impl_, *opened.attachment, outcomes, began);
+    return outcomes;
+  });
+}
+
+}  // namespace kvtier
