@@ -203,6 +203,7 @@ class Core final : public Control, private SegmentListener {
   // memory between tenants: core_balance.cpp
   bool make_room_for(Tenant& tenant, uint64_t slot_bytes);
   uint64_t fair_share_bytes() const;
+  uint64_t mean_use_ns(const Segment& segment);
   void drain_segment(Segment& segment);
   void sweep_draining();
 

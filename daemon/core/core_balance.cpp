@@ -23,7 +23,10 @@ bool Core::make_room_for(Tenant& tenant, uint64_t slot_bytes) {
   bool under_way = false;
   Segment* donor = nullptr;
   uint64_t donor_surplus = 0;
+  uint64_t donor_used_ns = 0;
   const uint64_t own_bytes = host_->tenant_bytes(tenant.number);
+  // One segment at least, however many share the tier, but never above the tenant's own limit.
+  const uint64_t allowed = std::min(std::max(share, wanted_bytes), tenant.host_bytes_max);
   bool has_this_size = false;
   host_->each_segment([&](const Segment& segment) {
     if (segment.draining) under_way = true;
@@ -39,19 +42,32 @@ bool Core::make_room_for(Tenant& tenant, uint64_t slot_bytes) {
       surplus = 1;
     } else {
       const uint64_t theirs = host_->tenant_bytes(segment.tenant);
-      if (own_bytes + wanted_bytes > std::max(share, wanted_bytes)) return;
+      if (own_bytes + wanted_bytes > allowed) return;
       if (theirs < share + segment.accounted_bytes) return;
       surplus = theirs - share + 1;
     }
-    const bool emptier = donor != nullptr && surplus == donor_surplus && segment.used < donor->used;
-    if (donor == nullptr || surplus > donor_surplus || emptier) {
-      donor = &segment;
-      donor_surplus = surplus;
-    }
+    if (surplus < donor_surplus) return;
+    const uint64_t used_ns = mean_use_ns(segment);
+    if (surplus == donor_surplus && used_ns >= donor_used_ns) return;
+    donor = &segment;
+    donor_surplus = surplus;
+    donor_used_ns = used_ns;
   });
   if (donor == nullptr) return false;
   drain_segment(*donor);
   return true;
+}
+
+// When the chunks of a segment were last used, on average: the coldest segment goes.
+uint64_t Core::mean_use_ns(const Segment& segment) {
+  uint64_t sum = 0;
+  uint64_t chunks = 0;
+  for (SlotId slot = segment.first; slot < segment.first + segment.slots; ++slot) {
+    if (host_->slots()[slot].state.load(std::memory_order_relaxed) != SlotState::kValid) continue;
+    sum += (notes(slot).since_ns - started_ns_) / 1024;  // a mean over years must not overflow
+    ++chunks;
+  }
+  return chunks == 0 ? 0 : sum / chunks;
 }
 
 // Evicts what is in the segment; leased and granted slots follow when they are given up.

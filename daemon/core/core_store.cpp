@@ -150,14 +150,18 @@ SlotId Core::take_slot(Tenant& tenant, uint64_t slot_bytes, wire::ReserveAnswer*
     if (within_quota) host_->grow_ahead(tenant.number, slot_bytes, now);
     return slot;
   }
+  if (host_->segment_bytes_for(slot_bytes) > capacity_bytes_) {
+    return refuse(ReserveOutcome::kDeclined, 0);  // the whole tier does not hold one such chunk
+  }
   Growth growth = Growth::kNoRoom;
   if (within_quota || host_->growing(tenant.number, slot_bytes)) {
     growth = host_->grow(tenant.number, slot_bytes, now);
-    if (growth == Growth::kTooSmall) return refuse(ReserveOutcome::kDeclined, 0);
     if (growth == Growth::kStarted || growth == Growth::kUnderWay) {
       return refuse(ReserveOutcome::kBusy, kRetryGrowingUs);
     }
   }
+  // Below its fair share a tenant gets memory of others, and evicts its own until that has come.
+  const bool draining = make_room_for(tenant, slot_bytes);
   const size_t batch = std::max<size_t>(config_.host.reclaim_batch, 1);
   // A small pool must not lose all of itself to one batch.
   const uint64_t resident = tenant.chunks;
@@ -166,9 +170,10 @@ SlotId Core::take_slot(Tenant& tenant, uint64_t slot_bytes, wire::ReserveAnswer*
   slot = host_->take(tenant.number, slot_bytes);
   if (slot != kNoSlot) return slot;
   tenant.pressed = true;
-  if (make_room_for(tenant, slot_bytes)) return refuse(ReserveOutcome::kBusy, kRetryGrowingUs);
+  if (draining) return refuse(ReserveOutcome::kBusy, kRetryGrowingUs);
   if (!tenant.retired.empty()) return refuse(ReserveOutcome::kBusy, kRetryLeasedUs);
-  return refuse(within_quota ? ReserveOutcome::kFull : ReserveOutcome::kOverQuota, 0);
+  const bool limited = !within_quota && tenant.host_bytes_max < capacity_bytes_;
+  return refuse(limited ? ReserveOutcome::kOverQuota : ReserveOutcome::kFull, 0);
 }
 
 // Records the grant, then writes the header: only then may the client learn of it. False when the

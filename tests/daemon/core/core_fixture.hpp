@@ -102,6 +102,7 @@ class CoreTest : public testing::Test {
     return static_cast<wire::CommitOutcome>(answer.outcome);
   }
   bool store(Session& session, uint32_t space, ChunkKey key, uint64_t bytes = kPayload) {
+    clock_.advance_ns(1'000'000);
     const Reserved reserved = reserve_patiently(session, space, key, bytes);
     if (reserved.outcome != wire::ReserveOutcome::kGranted) return false;
     std::memset(payload(session, reserved.place), static_cast<int>(key.lo & 0xff), bytes);
