@@ -28,7 +28,12 @@
 #include "kvtier/version.hpp"
 #include "kvtier/wire/types.hpp"
 
+#ifndef KVTIER_API
 #define KVTIER_API __attribute__((visibility("default")))
+#endif
+#define KVTIER_INTERNAL __attribute__((visibility("hidden")))
+// What stands inside an exported class without being part of the ABI.
+#define KVTIER_LOCAL __attribute__((visibility("hidden")))
 
 namespace kvtier {
 
@@ -101,7 +106,7 @@ class KVTIER_API KeyChain {
 
   std::span<const ChunkKey> keys() const;
   size_t size() const;
-  struct Impl;
+  struct KVTIER_LOCAL Impl;
   Impl* impl() const { return impl_.get(); }
 
  private:
@@ -150,7 +155,7 @@ class KVTIER_API Match {
   // Lets the leases go before the object ends.
   void release();
 
-  struct Impl;
+  struct KVTIER_LOCAL Impl;
   Impl* impl() const { return impl_.get(); }
 
  private:
@@ -202,7 +207,7 @@ class KVTIER_API Grant {
   std::span<std::byte> payload() const;  // exactly the payload; write all of it
   void abort();
 
-  struct Impl;
+  struct KVTIER_LOCAL Impl;
   Impl* impl() const { return impl_.get(); }
 
  private:
@@ -280,8 +285,8 @@ class KVTIER_API Space {
   Lookup lookup(const KeyChain& chain, size_t first = 0) const;
 
   // The longest prefix from options.first that is resident in host memory, leased and its headers
-  // compared. Empty if the first is absent. Errors: forked, out_of_memory; everything else is a
-  // shorter match with a reason.
+  // compared. Empty if the first is absent. Errors: forked, out_of_memory, invalid_argument (a
+  // chain of another model or chunk size); everything else is a shorter match with a reason.
   Result<Match> match(const KeyChain& chain, const MatchOptions& options = {}) const;
 
   // Copies leased chunks out, checking bytes as SessionOptions::verify says and the leases at the
@@ -331,7 +336,7 @@ class KVTIER_API Space {
   // invalid_argument when not positive and finite. Never waits.
   Status report_prefill(uint64_t tokens, uint64_t context, double seconds) const;
 
-  struct Impl;
+  struct KVTIER_LOCAL Impl;
   Impl* impl() const { return impl_.get(); }
 
  private:
@@ -365,7 +370,7 @@ class KVTIER_API Session {
   SessionStats stats() const;
   SessionOptions options() const;
 
-  struct Impl;
+  struct KVTIER_LOCAL Impl;
   Impl* impl() const { return impl_.get(); }
 
  private:

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Looks at what was built, with nm.
 
-exports LIB: the shared library exports names of kvtier's public API and nothing else, and does export some.
+exports LIB [HEADER]: the shared library exports names of kvtier's public API and nothing else, and does
+export some; every function that the C header declares is among them.
 isa OBJECT_DIR: objects compiled for more than the baseline (*_avx2.cpp.o, *_avx512.cpp.o) define no weak
 function: the linker keeps one copy of such a function for the whole program, and if it is this one, a
 machine of the baseline stops with an illegal instruction far from any dispatch.
@@ -13,7 +14,7 @@ import sys
 
 PUBLIC = re.compile(r"^(kvtier_[a-z0-9_]+$|kvtier::|(typeinfo|vtable|typeinfo name|VTT) for kvtier::)")
 # Symbols of the protocol's and the kernels' namespaces are inside; no engine may depend on them.
-INSIDE = re.compile(r"^kvtier::(wire|kernels|daemon|tools|client|detail)::")
+INSIDE = re.compile(r"^kvtier::(wire|kernels|daemon|tools|client|detail)::|::Impl::")
 
 
 def nm(*arguments):
@@ -26,14 +27,22 @@ def nm(*arguments):
             yield match.group(1), match.group(2)
 
 
-def exports(library):
+def declared(header):
+    """The functions of the C interface: kvtier_name( outside comments, not a function pointer's type."""
+    text = re.sub(r"/\*.*?\*/|//[^\n]*", "", pathlib.Path(header).read_text(), flags=re.S)
+    return sorted(set(re.findall(r"\b(kvtier_[a-z0-9_]+)\s*\(", text)))
+
+
+def exports(library, header=None):
     found = [re.sub(r"@.*$", "", name) for name, kind in nm("--dynamic", "--defined-only", library)
              if kind in "TWVBDRiu"]
     found = [name for name in found if not re.match(r"^KVTIER_\d+$", name)]
     problems = [f"exported, but not public: {name}" for name in found
-                if not PUBLIC.match(name) or INSIDE.match(name)]
+                if not PUBLIC.match(name) or INSIDE.search(name)]
     if not found:
         problems.append(f"{library} exports nothing")
+    problems += [f"declared in {header}, but not exported: {name}"
+                 for name in (declared(header) if header else []) if name not in found]
     return problems, f"{len(found)} exported names, all of them public"
 
 
@@ -48,7 +57,7 @@ def isa(folder):
 
 
 def main():
-    problems, summary = {"exports": exports, "isa": isa}[sys.argv[1]](sys.argv[2])
+    problems, summary = {"exports": exports, "isa": isa}[sys.argv[1]](*sys.argv[2:])
     for problem in problems:
         print(problem)
     if problems:

@@ -141,7 +141,10 @@ class Symbols(Tree):
         library = self.compile("lib", "namespace kvtier { int f() { return 1; } }\n"
                                'extern "C" int kvtier_f() { return 1; }\nint other() { return 1; }\n'
                                "namespace kvtier::wire { int g() { return 1; } }\n", "-shared", "-fPIC")
-        problems = "\n".join(check_symbols.exports(library)[0])
+        self.write("kvtier.h", "/* kvtier_old(): gone */\nint kvtier_f(void);\nint kvtier_gone(int);\n")
+        problems = "\n".join(check_symbols.exports(library, str(self.root / "kvtier.h"))[0])
+        self.assertIn("not exported: kvtier_gone", problems)
+        self.assertNotIn("kvtier_old", problems)
         self.assertIn("other()", problems)
         self.assertIn("kvtier::wire::g()", problems)
         self.assertNotIn("kvtier::f", problems)
