@@ -1,7 +1,7 @@
 // Rules across options: each refusal shows its arithmetic at the option that caused it.
 #include "daemon/config/checks.hpp"
 
-#include "support.hpp"
+#include "tests/daemon/config/support.hpp"
 
 namespace kvtier::daemon {
 namespace {

@@ -1,7 +1,7 @@
 // Reading configurations: what is taken, what is refused and how that looks, files and drop-ins.
 #include "daemon/config/load.hpp"
 
-#include "support.hpp"
+#include "tests/daemon/config/support.hpp"
 
 namespace kvtier::daemon {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <sys/stat.h>
 
-#include "support.hpp"
+#include "tests/daemon/config/support.hpp"
 
 namespace kvtier::daemon {
 namespace {

@@ -4,7 +4,7 @@
 #include <array>
 #include <set>
 
-#include "support.hpp"
+#include "tests/daemon/config/support.hpp"
 
 namespace kvtier::daemon {
 namespace {

@@ -1,7 +1,7 @@
 // A reload takes over everything or nothing, and names what it would need.
 #include "daemon/config/reload.hpp"
 
-#include "support.hpp"
+#include "tests/daemon/config/support.hpp"
 
 namespace kvtier::daemon {
 namespace {

@@ -4,7 +4,7 @@
 #include <cctype>
 
 #include "daemon/config/options.hpp"
-#include "support.hpp"
+#include "tests/daemon/config/support.hpp"
 
 namespace kvtier::daemon {
 namespace {
