@@ -121,6 +121,13 @@ AdminAnswer get_chunks(const Call& call) {
   return ok({{"chunks", view_list(*chunks, view_chunk)}});
 }
 
+std::string lower(std::string text) {
+  for (char& c : text) {
+    if (c >= 'A' && c <= 'F') c = static_cast<char>(c - 'A' + 'a');
+  }
+  return text;
+}
+
 std::optional<AdminAnswer> check_key(const std::string& key) {
   const bool good = key.size() >= 8 && key.size() <= 32 &&
                     key.find_first_not_of("0123456789abcdefABCDEF") == std::string::npos;
@@ -129,7 +136,7 @@ std::optional<AdminAnswer> check_key(const std::string& key) {
 }
 
 AdminAnswer get_chunk(const Call& call) {
-  const std::string& key = call.captures[0];
+  const std::string key = lower(call.captures[0]);
   if (auto bad = check_key(key)) return *bad;
   auto chunks = call.state.core.ask([key](Control& core) { return core.show_chunk(key); });
   if (!chunks) return failed(chunks.error());
@@ -139,7 +146,7 @@ AdminAnswer get_chunk(const Call& call) {
 }
 
 AdminAnswer act(const Call& call, ChunkAction action, double pin_seconds) {
-  const std::string& key = call.captures[0];
+  const std::string key = lower(call.captures[0]);
   if (auto bad = check_key(key)) return *bad;
   auto done = call.state.core.ask([key, action, pin_seconds](Control& core) {
     return std::make_shared<Result<uint64_t>>(core.act_on_chunk(key, action, pin_seconds));
