@@ -43,9 +43,9 @@ enum class StoreKind : uint8_t {
 
 namespace detail {
 
-// One XXH3-64 over a message whose length is known at its start. 64-byte aligned, trivially
-// copyable; the meaning of the fields is kernels/xxh3_stream.hpp's.
-struct alignas(64) Xxh3State {
+// One XXH3-64 over a message whose length is known at its start. Trivially copyable; the meaning of
+// the fields is kernels/xxh3_stream.hpp's.
+struct Xxh3State {
   uint64_t lanes[8];
   std::byte carry[256];  // bytes that do not fill a stripe yet
   uint64_t length;

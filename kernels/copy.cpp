@@ -36,11 +36,12 @@ struct Strided {
   Item at(uint64_t i) const { return {base + i * shape.stride_bytes, shape.fragment_bytes}; }
 
   bool adds_up_to(uint64_t bytes) const {
-    uint64_t sum = 0;
+    if (shape.count <= 1) return shape.count * shape.fragment_bytes == bytes;
+    // So the sum of the fragments cannot overflow where that of the strides does not.
     uint64_t span = 0;
-    if (shape.count > 1 && shape.stride_bytes < shape.fragment_bytes) return false;
+    if (shape.stride_bytes < shape.fragment_bytes) return false;
     if (__builtin_mul_overflow(shape.count, shape.stride_bytes, &span)) return false;
-    return !__builtin_mul_overflow(shape.count, shape.fragment_bytes, &sum) && sum == bytes;
+    return shape.count * shape.fragment_bytes == bytes;
   }
 };
 

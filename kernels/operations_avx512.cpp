@@ -16,32 +16,39 @@ struct Vector512 {
     __m512i v;
   };
 
-  static Stripe load(const std::byte* from) {
-    Stripe stripe{_mm512_loadu_si512(from)};
-    __asm__ volatile("" : "+v"(stripe.v));
-    return stripe;
+  KVTIER_IN_REGISTERS static Stripe load(const std::byte* from) {
+    __m512i v = _mm512_loadu_si512(from);
+    __asm__ volatile("" : "+v"(v));
+    return {v};
   }
-  static void store(std::byte* to, const Stripe& stripe) { _mm512_storeu_si512(to, stripe.v); }
-  static void stream(std::byte* to, const Stripe& stripe) {
+  KVTIER_IN_REGISTERS static void store(std::byte* to, Stripe stripe) {
+    _mm512_storeu_si512(to, stripe.v);
+  }
+  KVTIER_IN_REGISTERS static void stream(std::byte* to, Stripe stripe) {
     _mm512_stream_si512(reinterpret_cast<__m512i*>(to), stripe.v);
   }
-  static Lanes load_lanes(const uint64_t* from) { return {_mm512_load_si512(from)}; }
-  static void store_lanes(uint64_t* to, const Lanes& lanes) { _mm512_store_si512(to, lanes.v); }
+  KVTIER_IN_REGISTERS static Lanes load_lanes(const uint64_t* from) {
+    return {_mm512_loadu_si512(from)};
+  }
+  KVTIER_IN_REGISTERS static void store_lanes(uint64_t* to, Lanes lanes) {
+    _mm512_storeu_si512(to, lanes.v);
+  }
 
-  static void accumulate(Lanes& lanes, const Stripe& stripe, const unsigned char* secret) {
+  KVTIER_IN_REGISTERS static Lanes accumulate(Lanes lanes, Stripe stripe,
+                                              const unsigned char* secret) {
     const __m512i keyed = _mm512_xor_si512(stripe.v, _mm512_loadu_si512(secret));
     const __m512i product = _mm512_mul_epu32(keyed, _mm512_srli_epi64(keyed, 32));
     // Data goes to the neighbour lane: the halves of each 16 bytes change places.
     const __m512i swapped = _mm512_shuffle_epi32(stripe.v, _MM_PERM_BADC);
-    lanes.v = _mm512_add_epi64(product, _mm512_add_epi64(lanes.v, swapped));
+    return {_mm512_add_epi64(product, _mm512_add_epi64(lanes.v, swapped))};
   }
 
-  static void scramble(Lanes& lanes, const unsigned char* secret) {
+  KVTIER_IN_REGISTERS static Lanes scramble(Lanes lanes, const unsigned char* secret) {
     const __m512i prime = _mm512_set1_epi32(static_cast<int>(0x9E3779B1U));
     __m512i x = _mm512_xor_si512(lanes.v, _mm512_srli_epi64(lanes.v, 47));
     x = _mm512_xor_si512(x, _mm512_loadu_si512(secret));
     const __m512i high = _mm512_mul_epu32(_mm512_srli_epi64(x, 32), prime);
-    lanes.v = _mm512_add_epi64(_mm512_mul_epu32(x, prime), _mm512_slli_epi64(high, 32));
+    return {_mm512_add_epi64(_mm512_mul_epu32(x, prime), _mm512_slli_epi64(high, 32))};
   }
 };
 

@@ -17,7 +17,7 @@ struct Vector128 {
     __m128i v[kParts];
   };
 
-  static Stripe load(const std::byte* from) {
+  KVTIER_IN_REGISTERS static Stripe load(const std::byte* from) {
     Stripe stripe;
     for (size_t i = 0; i < kParts; ++i) {
       stripe.v[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from) + i);
@@ -25,30 +25,31 @@ struct Vector128 {
     }
     return stripe;
   }
-  static void store(std::byte* to, const Stripe& stripe) {
+  KVTIER_IN_REGISTERS static void store(std::byte* to, Stripe stripe) {
     for (size_t i = 0; i < kParts; ++i) {
       _mm_storeu_si128(reinterpret_cast<__m128i*>(to) + i, stripe.v[i]);
     }
   }
-  static void stream(std::byte* to, const Stripe& stripe) {
+  KVTIER_IN_REGISTERS static void stream(std::byte* to, Stripe stripe) {
     for (size_t i = 0; i < kParts; ++i) {
       _mm_stream_si128(reinterpret_cast<__m128i*>(to) + i, stripe.v[i]);
     }
   }
-  static Lanes load_lanes(const uint64_t* from) {
+  KVTIER_IN_REGISTERS static Lanes load_lanes(const uint64_t* from) {
     Lanes lanes;
     for (size_t i = 0; i < kParts; ++i) {
-      lanes.v[i] = _mm_load_si128(reinterpret_cast<const __m128i*>(from) + i);
+      lanes.v[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from) + i);
     }
     return lanes;
   }
-  static void store_lanes(uint64_t* to, const Lanes& lanes) {
+  KVTIER_IN_REGISTERS static void store_lanes(uint64_t* to, Lanes lanes) {
     for (size_t i = 0; i < kParts; ++i) {
-      _mm_store_si128(reinterpret_cast<__m128i*>(to) + i, lanes.v[i]);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(to) + i, lanes.v[i]);
     }
   }
 
-  static void accumulate(Lanes& lanes, const Stripe& stripe, const unsigned char* secret) {
+  KVTIER_IN_REGISTERS static Lanes accumulate(Lanes lanes, Stripe stripe,
+                                              const unsigned char* secret) {
     for (size_t i = 0; i < kParts; ++i) {
       const __m128i keyed = _mm_xor_si128(stripe.v[i], part(secret, i));
       const __m128i product = _mm_mul_epu32(keyed, _mm_srli_epi64(keyed, 32));
@@ -56,9 +57,10 @@ struct Vector128 {
       const __m128i swapped = _mm_shuffle_epi32(stripe.v[i], 0x4E);
       lanes.v[i] = _mm_add_epi64(product, _mm_add_epi64(lanes.v[i], swapped));
     }
+    return lanes;
   }
 
-  static void scramble(Lanes& lanes, const unsigned char* secret) {
+  KVTIER_IN_REGISTERS static Lanes scramble(Lanes lanes, const unsigned char* secret) {
     const __m128i prime = _mm_set1_epi32(static_cast<int>(0x9E3779B1U));
     for (size_t i = 0; i < kParts; ++i) {
       __m128i x = _mm_xor_si128(lanes.v[i], _mm_srli_epi64(lanes.v[i], 47));
@@ -66,10 +68,11 @@ struct Vector128 {
       const __m128i high = _mm_mul_epu32(_mm_srli_epi64(x, 32), prime);
       lanes.v[i] = _mm_add_epi64(_mm_mul_epu32(x, prime), _mm_slli_epi64(high, 32));
     }
+    return lanes;
   }
 
  private:
-  static __m128i part(const unsigned char* secret, size_t i) {
+  KVTIER_IN_REGISTERS static __m128i part(const unsigned char* secret, size_t i) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(secret) + i);
   }
 };

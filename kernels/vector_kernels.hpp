@@ -8,8 +8,8 @@
 //   Stripe load(p)           64 bytes from any address, made opaque to the compiler so that it can
 //                            never read the source a second time
 //   store(p, stripe)         any address            stream(p, stripe)   64-byte aligned address
-//   Lanes load_lanes(p), store_lanes(p, lanes)
-//   accumulate(lanes, stripe, secret), scramble(lanes, secret)   one step of XXH3
+//   Lanes load_lanes(p), store_lanes(p, lanes)   any address
+//   Lanes accumulate(lanes, stripe, secret), scramble(lanes, secret)   steps of XXH3
 #pragma once
 
 #include <immintrin.h>
@@ -21,6 +21,9 @@
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
+
+// A call per stripe would cost more than the hash.
+#define KVTIER_IN_REGISTERS [[gnu::always_inline]] inline
 
 namespace kvtier::kernels::detail {
 namespace {
@@ -54,7 +57,7 @@ const char* prefetch_from(const std::byte* source, uint64_t left, const std::byt
 
 // Stripes [first, first + count) of a block through the lanes. None of them is the message's last.
 template <typename Vector, Store kStore>
-inline __attribute__((always_inline)) void run_stripes(typename Vector::Lanes& lanes,
+KVTIER_IN_REGISTERS typename Vector::Lanes run_stripes(typename Vector::Lanes lanes,
                                                        std::byte* target, const std::byte* source,
                                                        size_t first, size_t count,
                                                        const char* ahead) {
@@ -63,8 +66,9 @@ inline __attribute__((always_inline)) void run_stripes(typename Vector::Lanes& l
     const typename Vector::Stripe stripe = Vector::load(source + i * kStripeBytes);
     if constexpr (kStore == Store::kTemporal) Vector::store(target + i * kStripeBytes, stripe);
     if constexpr (kStore == Store::kStreaming) Vector::stream(target + i * kStripeBytes, stripe);
-    Vector::accumulate(lanes, stripe, XXH3_kSecret + 8 * (first + i));
+    lanes = Vector::accumulate(lanes, stripe, XXH3_kSecret + 8 * (first + i));
   }
+  return lanes;
 }
 
 // `count` whole stripes, the first of which has the number `stripe` in the message.
@@ -77,13 +81,13 @@ void absorb_stripes(Xxh3State& state, std::byte* target, const std::byte* source
     const char* ahead = prefetch_from(source, count * kStripeBytes, next);
     const size_t run = smaller(kStripesPerBlock - first, count);
     if (run == kStripesPerBlock) {
-      run_stripes<Vector, kStore>(lanes, target, source, 0, kStripesPerBlock, ahead);
+      lanes = run_stripes<Vector, kStore>(lanes, target, source, 0, kStripesPerBlock, ahead);
     } else {
-      run_stripes<Vector, kStore>(lanes, target, source, first, run, ahead);
+      lanes = run_stripes<Vector, kStore>(lanes, target, source, first, run, ahead);
     }
     first += run;
     if (first == kStripesPerBlock) {
-      Vector::scramble(lanes, XXH3_kSecret + sizeof XXH3_kSecret - kStripeBytes);
+      lanes = Vector::scramble(lanes, XXH3_kSecret + sizeof XXH3_kSecret - kStripeBytes);
       first = 0;
     }
     source += run * kStripeBytes;

@@ -149,7 +149,12 @@ TEST_P(KernelCopy, TheRootIsOfTheBytesStoredEvenWhileTheSourceChanges) {
       const uint64_t root = copy_and_hash(target.data(), source.data(), kBytes, {.store = store});
       EXPECT_EQ(root, reference_root(target.data(), kBytes));
       uint64_t scattered = 0;
-      const Fragment parts[] = {{target.data(), 70001}, {target.data() + 70001, kBytes - 70001}};
+      // Alternately two large fragments and many that are smaller than a stripe.
+      const size_t fragment_bytes = round % 4 < 2 ? 70001 : 40;
+      std::vector<Fragment> parts;
+      for (size_t at = 0; at < kBytes; at += fragment_bytes) {
+        parts.push_back({target.data() + at, std::min(fragment_bytes, kBytes - at)});
+      }
       EXPECT_TRUE(scatter_and_hash(parts, source.data(), kBytes, &scattered, {.store = store}));
       EXPECT_EQ(scattered, reference_root(target.data(), kBytes));
       if (HasFailure()) break;

@@ -1,6 +1,8 @@
 // XXH3-128 with a secret: the same numbers as the installed library on every level.
 #include "kernels/hash.hpp"
 
+#include <thread>
+
 #include "tests/kernels/reference.hpp"
 
 namespace kvtier::kernels::testing {
@@ -53,6 +55,19 @@ TEST_P(KernelHash, BatchIsOneHashPerInputAtItsStride) {
     EXPECT_EQ(out[30], (Hash128{1, 1})) << "written past the count";
   }
   hash128_batch({nullptr, 64, 64, 0}, secret.data(), kSecretBytes, nullptr);
+}
+
+// On a stack that is not the main thread's, which sanitizers lay out differently.
+TEST_P(KernelHash, WorksInAnyThread) {
+  GuardedBuffer secret(kSecretBytes);
+  secret.fill(9);
+  GuardedBuffer data(1040, 8);
+  data.fill(6);
+  Hash128 found{};
+  std::thread([&] {
+    found = hash128_with_secret(data.data(), 1040, secret.data(), kSecretBytes);
+  }).join();
+  EXPECT_EQ(found, library(data.data(), 1040, secret.data(), kSecretBytes));
 }
 
 KVTIER_ON_EVERY_ISA(KernelHash);
