@@ -1,0 +1,53 @@
+// See service_manager.hpp.
+#include "daemon/service_manager.hpp"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+
+namespace kvtier::daemon {
+namespace {
+
+constexpr int kFirstInherited = 3;
+constexpr long kInheritedMax = 1024;
+
+long number(const char* name) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? 0 : std::strtol(text, nullptr, 10);
+}
+
+}  // namespace
+
+void tell_service_manager(const std::string& text) {
+  const char* path = std::getenv("NOTIFY_SOCKET");
+  if (path == nullptr || (path[0] != '/' && path[0] != '@')) return;
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  const size_t bytes = std::strlen(path);
+  if (bytes >= sizeof address.sun_path) return;
+  std::memcpy(address.sun_path, path, bytes);
+  if (path[0] == '@') address.sun_path[0] = '\0';
+  const Fd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!socket) return;
+  ::sendto(socket.get(), text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT,
+           reinterpret_cast<const sockaddr*>(&address),
+           static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + bytes));
+}
+
+std::vector<Fd> take_inherited_sockets() {
+  std::vector<Fd> sockets;
+  const long count = number("LISTEN_PID") == ::getpid() ? number("LISTEN_FDS") : 0;
+  for (long i = 0; i < count && i < kInheritedMax; ++i) {
+    const int fd = kFirstInherited + static_cast<int>(i);
+    ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+    sockets.emplace_back(fd);
+  }
+  for (const char* name : {"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}) ::unsetenv(name);
+  return sockets;
+}
+
+}  // namespace kvtier::daemon
