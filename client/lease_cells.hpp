@@ -48,8 +48,10 @@ class LeaseCells {
     for (uint32_t i = count; i > 0; --i) free_[free_count_++] = cells[i - 1];
   }
 
+  // Release (M), though it is the fence that makes the lease: a relaxed store would end the release
+  // sequence of the cell's last clear(), and the daemon could miss that lease's reads.
   void write(uint32_t cell, wire::Place place) {
-    cells_[cell].store(place.word(), std::memory_order_relaxed);
+    cells_[cell].store(place.word(), std::memory_order_release);
   }
   // Ends the lease; reads of the payload come before it.
   void clear(uint32_t cell) { cells_[cell].store(0, std::memory_order_release); }

@@ -124,7 +124,8 @@ size_t Matcher::lease(const FoundChunk* found, size_t count) {
   for (uint32_t i = 0; i < taken; ++i) attachment.cells.write(cells[i], found[i].place);
   std::atomic_thread_fence(std::memory_order_seq_cst);  // R
   uint32_t held = 0;
-  if (attachment.view.header->epoch.load(std::memory_order_acquire) == attachment.epoch) {
+  if (attachment.view.header->epoch.load(std::memory_order_acquire) == attachment.epoch &&
+      attachment.header().ended.load(std::memory_order_acquire) == 0) {
     while (held < taken && attachment.view.entries[found[held].entry].host_place.load(
                                std::memory_order_acquire) == found[held].place.word()) {
       ++held;
