@@ -103,7 +103,6 @@ Environment environment_of_process() {
   environment.runtime_directory = variable("RUNTIME_DIRECTORY");
   environment.state_directory = variable("STATE_DIRECTORY");
   environment.xdg_runtime_directory = variable("XDG_RUNTIME_DIR");
-  if (!is_folder(environment.xdg_runtime_directory)) environment.xdg_runtime_directory.clear();
   environment.temporary_directory = variable("TMPDIR");
   return environment;
 }

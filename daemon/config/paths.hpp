@@ -14,7 +14,7 @@ struct Environment {
   unsigned uid = 0;
   std::string runtime_directory = {};      // $RUNTIME_DIRECTORY: the service manager made it
   std::string state_directory = {};        // $STATE_DIRECTORY
-  std::string xdg_runtime_directory = {};  // $XDG_RUNTIME_DIR, if such a folder exists
+  std::string xdg_runtime_directory = {};  // $XDG_RUNTIME_DIR
   std::string temporary_directory = {};    // $TMPDIR, else /tmp
 };
 Environment environment_of_process();

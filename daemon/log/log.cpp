@@ -2,6 +2,11 @@
 // Threads: callers format and enqueue; one thread of the pool runs FdSink.
 #include "daemon/log/log.hpp"
 
+// The package offers a shared library too; compiled in, sanitizers see how its threads share
+// memory.
+#undef SPDLOG_COMPILED_LIB
+#undef SPDLOG_SHARED_LIB
+
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
