@@ -27,9 +27,9 @@ struct CommandContext {
   bool json = false;        // --json: exactly one JSON value on `out`, nothing else
   bool assume_yes = false;  // --yes: destructive commands do not ask
   bool socket_given = false;
-  std::string socket;  // attach socket: --socket, else where kvtier's programs look
-  std::ostream& out;   // results
-  std::ostream& err;   // errors, progress, questions
+  std::string socket = {};  // attach socket: --socket, else where kvtier's programs look
+  std::ostream& out;        // results
+  std::ostream& err;        // errors, progress, questions
   bool out_is_terminal = false;
   bool err_is_terminal = false;
   bool in_is_terminal = false;

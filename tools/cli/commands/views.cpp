@@ -159,7 +159,7 @@ std::string session_line(const Json& status) {
   const Json& sessions = list_of(status, "sessions");
   uint64_t attached = 0, leases = 0, grants = 0;
   for (const Json& session : sessions) {
-    attached += text_of(session, "state") == "attached" ? 1 : 0;
+    attached += text_of(session, "state") == "attached" ? 1u : 0u;
     leases += count_of(session, "leases");
     grants += count_of(session, "grants");
   }
