@@ -1,0 +1,61 @@
+// A tier in this process's memory with a settable speed, on the core's clock: what a device arena
+// or a drive looks like to the core, without one. For tests and simulation; not a tier for users.
+#pragma once
+
+#include <deque>
+#include <unordered_map>
+#include <vector>
+
+#include "daemon/memory/clock.hpp"
+#include "daemon/tiers/tier.hpp"
+
+namespace kvtier::daemon {
+
+struct MemoryTierOptions {
+  wire::Tier kind = wire::Tier::kNvme;
+  uint64_t capacity_bytes = 0;
+  double bandwidth_bytes_per_s = 1e9;  // one transfer after the other, in order
+  double latency_s = 0;                // on top, overlapping
+  size_t queue_max = 64;
+};
+
+class MemoryTier final : public Tier {
+ public:
+  MemoryTier(const MemoryTierOptions& options, const Clock& clock);
+
+  wire::Tier kind() const override { return options_.kind; }
+  TierCapacity capacity() const override;
+  Status begin_write(const TierWrite& write) override;
+  Status begin_read(const TierRead& read) override;
+  void forget(TierPlace place) override;
+  size_t poll(std::span<TierCompletion> out) override;
+  int completion_fd() const override { return -1; }
+
+  // Faults, for tests: the bytes of a place, and whether the tier serves at all.
+  std::vector<std::byte>& bytes_at(TierPlace place) { return places_.at(place); }
+  void set_in_service(bool in_service) { in_service_ = in_service; }
+  void set_bandwidth(double bytes_per_s) { options_.bandwidth_bytes_per_s = bytes_per_s; }
+
+ private:
+  struct Transfer {
+    uint64_t due_ns;
+    uint64_t begun_ns;
+    TierCompletion completion;
+    std::span<const std::byte> source;  // of a write
+    std::span<std::byte> target;        // of a read
+  };
+  Status admit() const;
+  void queue(Transfer transfer);
+
+  MemoryTierOptions options_;
+  const Clock& clock_;
+  std::unordered_map<TierPlace, std::vector<std::byte>> places_;
+  std::deque<Transfer> transfers_;
+  TierPlace next_place_ = 1;
+  uint64_t used_bytes_ = 0;
+  uint64_t queued_bytes_ = 0;
+  uint64_t link_free_ns_ = 0;  // when the last queued transfer leaves the link
+  bool in_service_ = true;
+};
+
+}  // namespace kvtier::daemon

@@ -1,0 +1,133 @@
+// What every body of Tier must do. A new tier adds itself to the list of makers below.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "daemon/tiers/memory_tier.hpp"
+
+namespace kvtier::daemon {
+namespace {
+
+constexpr size_t kSlot = 64 * wire::KiB;
+
+struct Maker {
+  const char* name;
+  std::function<std::unique_ptr<Tier>(uint64_t capacity_bytes, const Clock& clock)> make;
+};
+
+class TierContract : public testing::TestWithParam<Maker> {
+ protected:
+  void start(uint64_t slots) { tier_ = GetParam().make(slots * kSlot, clock_); }
+
+  std::vector<std::byte> content(uint8_t value) {
+    return std::vector<std::byte>(kSlot, std::byte{value});
+  }
+  // Runs the clock until the transfer has ended.
+  TierCompletion finish() {
+    TierCompletion completion;
+    for (int i = 0; i < 100000; ++i) {
+      if (tier_->poll({&completion, 1}) == 1) return completion;
+      clock_.advance_ns(100'000);
+    }
+    ADD_FAILURE() << "the transfer never ended";
+    return completion;
+  }
+  TierPlace write(uint8_t value) {
+    const std::vector<std::byte> bytes = content(value);
+    const Status begun = tier_->begin_write({value, {value, 1}, 1, bytes});
+    EXPECT_TRUE(begun.ok()) << begun.error().message();
+    const TierCompletion completion = finish();
+    EXPECT_EQ(completion.code, Code::kOk);
+    EXPECT_EQ(completion.ticket, value);
+    return completion.place;
+  }
+
+  VirtualClock clock_;
+  std::unique_ptr<Tier> tier_;
+};
+
+TEST_P(TierContract, WhatWasWrittenIsRead) {
+  start(4);
+  const TierPlace one = write(1);
+  const TierPlace two = write(2);
+  ASSERT_NE(one, 0u);
+  ASSERT_NE(one, two);
+  std::vector<std::byte> target = content(0);
+  ASSERT_TRUE(tier_->begin_read({77, one, target}).ok());
+  const TierCompletion completion = finish();
+  EXPECT_EQ(completion.ticket, 77u);
+  EXPECT_EQ(completion.bytes, kSlot);
+  EXPECT_GT(completion.seconds, 0);
+  EXPECT_EQ(target, content(1));
+}
+
+TEST_P(TierContract, AFullTierRefusesUntilSomethingIsForgotten) {
+  start(2);
+  const TierPlace one = write(1);
+  write(2);
+  const std::vector<std::byte> bytes = content(3);
+  EXPECT_EQ(tier_->begin_write({3, {}, 1, bytes}).code(), Code::kFull);
+  EXPECT_EQ(tier_->capacity().used_bytes, 2 * kSlot);
+  tier_->forget(one);
+  EXPECT_EQ(tier_->capacity().used_bytes, kSlot);
+  EXPECT_NE(write(3), 0u);
+}
+
+TEST_P(TierContract, AForgottenOrUnknownPlaceIsNotFound) {
+  start(2);
+  const TierPlace one = write(1);
+  tier_->forget(one);
+  tier_->forget(one);
+  std::vector<std::byte> target = content(0);
+  EXPECT_EQ(tier_->begin_read({1, one, target}).code(), Code::kNotFound);
+  EXPECT_EQ(tier_->begin_read({1, 0, target}).code(), Code::kNotFound);
+}
+
+TEST_P(TierContract, QueuedBytesAreThoseUnderWay) {
+  start(4);
+  const std::vector<std::byte> bytes = content(1);
+  ASSERT_TRUE(tier_->begin_write({1, {}, 1, bytes}).ok());
+  EXPECT_EQ(tier_->capacity().queued_bytes, kSlot);
+  finish();
+  EXPECT_EQ(tier_->capacity().queued_bytes, 0u);
+}
+
+TEST_P(TierContract, AReadOfAnotherSizeIsRefused) {
+  start(2);
+  const TierPlace one = write(1);
+  std::vector<std::byte> target(kSlot / 2);
+  EXPECT_EQ(tier_->begin_read({1, one, target}).code(), Code::kInvalidArgument);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Tiers, TierContract,
+    testing::Values(Maker{"memory",
+                          [](uint64_t capacity, const Clock& clock) -> std::unique_ptr<Tier> {
+                            MemoryTierOptions options;
+                            options.capacity_bytes = capacity;
+                            return std::make_unique<MemoryTier>(options, clock);
+                          }}),
+    [](const testing::TestParamInfo<Maker>& maker) { return std::string(maker.param.name); });
+
+TEST(MemoryTier, TransfersTakeTheirTimeOneAfterTheOther) {
+  VirtualClock clock;
+  MemoryTierOptions options;
+  options.capacity_bytes = 1 * wire::MiB;
+  options.bandwidth_bytes_per_s = 65536 * 1000.0;  // a slot a millisecond
+  MemoryTier tier(options, clock);
+  const std::vector<std::byte> bytes(kSlot);
+  ASSERT_TRUE(tier.begin_write({1, {}, 1, bytes}).ok());
+  ASSERT_TRUE(tier.begin_write({2, {}, 1, bytes}).ok());
+  TierCompletion done[2];
+  clock.advance_ns(1'500'000);
+  EXPECT_EQ(tier.poll(done), 1u);
+  clock.advance_ns(600'000);
+  EXPECT_EQ(tier.poll(done), 1u);
+  EXPECT_EQ(done[0].ticket, 2u);
+}
+
+}  // namespace
+}  // namespace kvtier::daemon
