@@ -1,11 +1,7 @@
 #!/usr/bin/env python3
-"""Looks at what was built, with nm.
-
-exports LIB [HEADER]: the shared library exports names of kvtier's public API and nothing else, and does
-export some; every function that the C header declares is among them.
-isa OBJECT_DIR: objects compiled for more than the baseline (*_avx2.cpp.o, *_avx512.cpp.o) define no weak
-function: the linker keeps one copy of such a function for the whole program, and if it is this one, a
-machine of the baseline stops with an illegal instruction far from any dispatch.
+"""Fails when the shared library exports a name that is not of kvtier's public API, or lacks a function that
+the C header declares. Reads the library with nm.
+Usage: check_symbols.py LIBRARY [C_HEADER]
 """
 import pathlib
 import re
@@ -46,18 +42,8 @@ def exports(library, header=None):
     return problems, f"{len(found)} exported names, all of them public"
 
 
-def isa(folder):
-    objects = [path for path in sorted(pathlib.Path(folder).rglob("*.o"))
-               if re.search(r"_avx(2|512)\.cpp\.o$", path.name)]
-    if not objects:
-        return [], "SKIPPED: no object above the baseline was built"
-    problems = [f"{path.name}: weak function {name}" for path in objects
-                for name, kind in nm("--defined-only", str(path)) if kind == "W"]
-    return problems, f"{len(objects)} objects above the baseline, no weak function in them"
-
-
 def main():
-    problems, summary = {"exports": exports, "isa": isa}[sys.argv[1]](*sys.argv[2:])
+    problems, summary = exports(*sys.argv[1:])
     for problem in problems:
         print(problem)
     if problems:

@@ -32,7 +32,7 @@ function(kvtier_program)
 endfunction()
 
 # Files above the baseline say so in their name and get the flags for it. Nothing inline that other
-# files share may be compiled here: the linker could keep this copy (tests/style looks for it).
+# files share may be compiled here: the linker could keep this copy (tests/kernels looks for it).
 function(kvtier_instruction_sets)
   foreach(file ${ARGN})
     if(file MATCHES "_avx512(_test)?\\.cpp$")
