@@ -1,7 +1,10 @@
 // What operators ask of the core: snapshots, chunks, flushing. Core thread, between turns.
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <optional>
+#include <utility>
 
 #include "daemon/config/show.hpp"
 #include "daemon/core/core.hpp"
@@ -93,7 +96,9 @@ ChunkSnapshot Core::describe(SlotId slot) {
   return chunk;
 }
 
-// Slots whose chunk's key begins with the digits; all of one key, or an error.
+// Slots whose chunk's key begins with the digits; all of one key, or an error. A whole key is
+// looked up; a head of one is compared with every slot, as numbers, so that even large tiers take a
+// moment.
 std::vector<SlotId> Core::slots_of_key(const std::string& key, Status* status) {
   std::vector<SlotId> slots;
   if (key.size() < kKeyDigitsMin || key.size() > kKeyDigits ||
@@ -103,22 +108,40 @@ std::vector<SlotId> Core::slots_of_key(const std::string& key, Status* status) {
                             kKeyDigitsMin, kKeyDigits);
     return slots;
   }
-  std::string found;
+  const std::string low = key + std::string(kKeyDigits - key.size(), '0');
+  const std::string high = key + std::string(kKeyDigits - key.size(), 'f');
+  const auto number = [](const std::string& digits, size_t first) {
+    return std::strtoull(digits.substr(first, 16).c_str(), nullptr, 16);
+  };
+  const std::pair<uint64_t, uint64_t> begin = {number(low, 0), number(low, 16)};
+  const std::pair<uint64_t, uint64_t> end = {number(high, 0), number(high, 16)};
+  if (begin == end) {
+    const ChunkKey whole = {begin.second, begin.first};
+    for (const std::unique_ptr<Tenant>& tenant : tenants_) {
+      for (const std::unique_ptr<Space>& space : tenant->spaces) {
+        const uint32_t entry = tenant->index->find(whole, space->id);
+        if (entry == kNoEntry || tenant->index->host_place(entry).empty()) continue;
+        slots.push_back(host_->slot_at(tenant->number, tenant->index->host_place(entry)));
+      }
+    }
+    if (!slots.empty()) return slots;
+  }
+  std::optional<ChunkKey> found;
   host_->each_segment([&](const Segment& segment) {
     for (SlotId slot = segment.first; slot < segment.first + segment.slots; ++slot) {
       const SlotRecord& record = host_->slots()[slot];
+      const std::pair<uint64_t, uint64_t> candidate = {record.key.hi, record.key.lo};
+      if (candidate < begin || candidate > end) continue;
       const SlotState state = record.state.load(std::memory_order_relaxed);
       if (state != SlotState::kValid && state != SlotState::kGranted &&
           state != SlotState::kQuarantined) {
         continue;
       }
-      const std::string candidate = hex(record.key);
-      if (candidate.compare(0, key.size(), key) != 0) continue;
-      if (!found.empty() && found != candidate) {
+      if (found.has_value() && *found != record.key) {
         *status = Error::format(Code::kInvalidArgument,
                                 "more than one key begins with %s: give more digits", key.c_str());
       }
-      found = candidate;
+      found = record.key;
       slots.push_back(slot);
     }
   });
