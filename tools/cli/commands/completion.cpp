@@ -1,5 +1,5 @@
 // kvtier completion: scripts for shells, generated from the table of commands and their options.
-#include <map>
+#include <algorithm>
 #include <memory>
 #include <ostream>
 
