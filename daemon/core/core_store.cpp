@@ -181,7 +181,8 @@ SlotId Core::take_slot(Tenant& tenant, uint64_t slot_bytes, wire::ReserveAnswer*
 bool Core::grant(Session& session, Tenant&, Space& space, const ReserveRequest& request,
                  SlotId slot) {
   SlotRecord& record = host_->slots()[slot];
-  ++record.generation;
+  // 0 is skipped: no place may be 0.
+  record.generation = record.generation >= wire::Place::kGenerationMax ? 1 : record.generation + 1;
   record.key = request.arg.key;
   record.payload_bytes = request.arg.payload_bytes;
   record.checksum = 0;

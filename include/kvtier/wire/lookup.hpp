@@ -95,8 +95,9 @@ inline FoundChunk search_bucket(const PublishedView& view, const Bucket& bucket,
     const uint32_t number = bucket.entries[std::countr_zero(mask)].load(std::memory_order_relaxed);
     if (number >= view.header->entries_max) continue;
     const FoundChunk chunk = read_entry(view.entries[number], number, key, space);
-    if (chunk.found == Found::kHost || chunk.found == Found::kLower) return chunk;
-    if (chunk.found == Found::kUnstable) best = chunk;
+    if (chunk.found == Found::kHost) return chunk;
+    if (chunk.found == Found::kLower) best = chunk;
+    if (chunk.found == Found::kUnstable && best.found == Found::kAbsent) best = chunk;
   }
   return best;
 }
@@ -106,8 +107,12 @@ inline FoundChunk find_chunk(const PublishedView& view, ChunkKey key, uint32_t s
   const uint32_t mask = view.header->bucket_mask;
   const FoundChunk first =
       search_bucket(view, view.buckets[hash.first & mask], hash.tag, key, space);
-  if (first.found != Found::kAbsent) return first;
-  return search_bucket(view, view.buckets[hash.second & mask], hash.tag, key, space);
+  if (first.found == Found::kHost) return first;
+  // A hint, or what could not be read for its changing, is the answer only if nothing better is.
+  const FoundChunk second =
+      search_bucket(view, view.buckets[hash.second & mask], hash.tag, key, space);
+  if (second.found == Found::kHost || first.found == Found::kAbsent) return second;
+  return second.found == Found::kLower ? second : first;
 }
 
 inline constexpr size_t kLookupWindow = 32;  // keys whose lines are fetched ahead
