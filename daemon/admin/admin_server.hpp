@@ -18,11 +18,11 @@
 namespace kvtier::daemon {
 
 struct AdminOptions {
-  std::string socket;             // absolute path; a socket left by a dead daemon is replaced
-  std::string group = "kvtier";   // its members may read; empty or unknown: nobody by group
-  uid_t uid = geteuid();          // may change things, as root may
-  std::string metrics_listen;     // loopback "address:port", port 0: any; empty: off
-  uint32_t connections_max = 64;  // on the socket; a quarter of it on the port
+  std::string socket;               // absolute path; a socket left by a dead daemon is replaced
+  std::string group = "kvtier";     // its members may read; empty or unknown: nobody by group
+  uid_t uid = geteuid();            // may change things, as root may
+  std::string metrics_listen = {};  // loopback "address:port", port 0: any; empty: off
+  uint32_t connections_max = 64;    // on the socket; a quarter of it on the port
   std::chrono::milliseconds client_timeout{5'000};  // to send a request, to take an answer
   std::chrono::milliseconds core_timeout{2'000};    // after it the answer is 503
 };

@@ -122,6 +122,7 @@ void Table::print(std::ostream& out, bool color, size_t indent) const {
       if (!right && !last) text += pad;
       if (!last) text += "  ";
     }
+    while (text.ends_with(' ')) text.pop_back();
     out << text << "\n";
   };
   line([this](size_t i) -> const std::string& { return columns_[i].title; },

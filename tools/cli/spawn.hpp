@@ -18,13 +18,13 @@ namespace kvtier::tools {
 struct SpawnOptions {
   // Created 0700, or must be empty, or left by an earlier spawn (it has a marker file); kept with
   // the configuration and kvtierd.log. Empty: a temporary folder, removed at the end.
-  std::string directory;
+  std::string directory = {};
   // TOML; sockets and state directory are set by spawn and may be left out. Empty: defaults.
-  std::string config_text;
+  std::string config_text = {};
   std::chrono::milliseconds start_timeout{15'000};  // until the daemon is ready
   std::chrono::milliseconds stop_timeout{15'000};   // from SIGTERM to SIGKILL
-  std::string program;                              // empty: found as above
-  std::vector<std::string> environment;             // "NAME=value", added
+  std::string program = {};                         // empty: found as above
+  std::vector<std::string> environment = {};        // "NAME=value", added
 };
 
 struct SpawnUsage {

@@ -1,0 +1,167 @@
+// The judgements of kvtier doctor over made-up facts, and how limits of control groups are read.
+#include "tools/cli/doctor/checks.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "kvtier/kvtier.hpp"
+
+namespace kvtier::tools {
+namespace {
+
+constexpr uint64_t kGiB = 1ull << 30;
+
+// A machine and a daemon with nothing to say against.
+Facts good_facts() {
+  Facts facts;
+  facts.memlock_bytes = kNoLimit;
+  facts.open_files_max = 65536;
+  facts.memory_total_bytes = 64 * kGiB;
+  facts.memory_available_bytes = 60 * kGiB;
+  facts.capacity_bytes = 16 * kGiB;
+  facts.huge_pages_total = facts.huge_pages_free = 9000;
+  facts.cpu_avx2 = true;
+  facts.socket_folder = {.path = "/run/kvtier", .exists = true, .folder = true, .mode = 0755};
+  facts.socket = {.path = "/run/kvtier/kvtier.sock", .exists = true, .socket = true, .mode = 0660};
+  facts.admin_socket = {
+      .path = "/run/kvtier/admin.sock", .exists = true, .socket = true, .mode = 0660};
+  facts.admin_group = 123;
+  facts.status = Json{{"version", version()},
+                      {"protocol_min", protocol_version_min()},
+                      {"protocol_max", protocol_version_max()},
+                      {"health", "good"},
+                      {"problems", Json::array()},
+                      {"tiers", Json::array()}};
+  return facts;
+}
+
+Finding judge(std::string_view name, const Facts& facts) {
+  for (const CheckRow& row : check_rows()) {
+    if (row.name == name) return row.judge(facts);
+  }
+  ADD_FAILURE() << "no check " << name;
+  return {};
+}
+
+TEST(Doctor, AGoodMachineIsGoodInEveryRow) {
+  std::set<std::string_view> names;
+  for (const CheckRow& row : check_rows()) {
+    EXPECT_TRUE(names.insert(row.name).second);
+    const Finding finding = row.judge(good_facts());
+    EXPECT_EQ(finding.verdict, Verdict::kOk) << row.name << ": " << finding.found;
+  }
+}
+
+struct Case {
+  const char* check;
+  Verdict verdict;
+  void (*change)(Facts&);
+};
+
+class DoctorCase : public ::testing::TestWithParam<Case> {};
+
+TEST_P(DoctorCase, IsFoundWithARemedy) {
+  Facts facts = good_facts();
+  GetParam().change(facts);
+  const Finding finding = judge(GetParam().check, facts);
+  EXPECT_EQ(finding.verdict, GetParam().verdict) << finding.found;
+  EXPECT_FALSE(finding.found.empty());
+  if (finding.verdict == Verdict::kDegraded) EXPECT_FALSE(finding.remedy.empty());
+}
+
+constexpr Verdict kBad = Verdict::kDegraded;
+INSTANTIATE_TEST_SUITE_P(
+    Faults, DoctorCase,
+    ::testing::Values(
+        Case{"daemon", kBad, [](Facts& f) { f.status.reset(); }},
+        Case{"daemon", kBad, [](Facts& f) { (*f.status)["health"] = "degraded"; }},
+        Case{"version", kBad, [](Facts& f) { (*f.status)["protocol_min"] = 99u; }},
+        Case{"version", Verdict::kNote, [](Facts& f) { (*f.status)["version"] = "9.9"; }},
+        Case{"attach_socket", kBad, [](Facts& f) { f.attach_error = ENOENT; }},
+        Case{"attach_socket", kBad, [](Facts& f) { f.attach_error = ECONNREFUSED; }},
+        Case{"attach_socket", kBad, [](Facts& f) { f.attach_error = EACCES; }},
+        Case{"attach_socket", kBad, [](Facts& f) { f.attach_error = EAGAIN; }},
+        Case{"socket_folder", kBad, [](Facts& f) { f.socket_folder.mode = 0777; }},
+        Case{"socket_folder", kBad, [](Facts& f) { f.socket_folder.uid = 4242; }},
+        Case{"admin_socket", kBad, [](Facts& f) { f.admin_socket.mode = 0666; }},
+        Case{"admin_socket", kBad, [](Facts& f) { f.admin_socket.exists = false; }},
+        Case{"admin_group", Verdict::kNote, [](Facts& f) { f.admin_group.reset(); }},
+        Case{"memlock", kBad, [](Facts& f) { f.memlock_bytes = 8 << 20; }},
+        Case{"memlock", kBad,
+             [](Facts& f) {
+               (*f.status)["tiers"] = Json{{{"unlocked_bytes", 4096u}}};
+             }},
+        Case{"memlock", Verdict::kOk, [](Facts& f) { f.memlock_bytes = 0, f.can_lock_any = true; }},
+        Case{"memlock", Verdict::kOk,
+             [](Facts& f) { f.memlock_bytes = 0, f.lock_wanted = "never"; }},
+        Case{"huge_pages", Verdict::kNote, [](Facts& f) { f.huge_pages_free = 0; }},
+        Case{"huge_pages", kBad,
+             [](Facts& f) { f.huge_pages_free = 0, f.huge_pages_wanted = "require"; }},
+        Case{"memory", kBad, [](Facts& f) { f.capacity_bytes = 65 * kGiB; }},
+        Case{"cgroup_memory", kBad, [](Facts& f) { f.cgroup_memory_bytes = 16 * kGiB; }},
+        Case{"cgroup_memory", Verdict::kOk, [](Facts& f) { f.cgroup_memory_bytes = 17 * kGiB; }},
+        Case{"swap", Verdict::kNote,
+             [](Facts& f) { f.swap_total_bytes = kGiB, f.lock_wanted = "never"; }},
+        Case{"memfd", kBad, [](Facts& f) { f.memfd_error = EACCES, f.memfd_noexec = 2; }},
+        Case{"pidfd", kBad, [](Facts& f) { f.pidfd_error = ENOSYS; }},
+        Case{"overcommit", Verdict::kNote, [](Facts& f) { f.overcommit_memory = 2; }},
+        Case{"open_files", kBad, [](Facts& f) { f.open_files_max = 256, f.of_daemon = true; }},
+        Case{"io_uring", Verdict::kNote, [](Facts& f) { f.io_uring_disabled = 2; }},
+        Case{"cpu", kBad, [](Facts& f) { f.cpu_baseline = false; }},
+        Case{"cpu", Verdict::kNote, [](Facts& f) { f.cpu_avx2 = false; }}));
+
+class CgroupTree : public ::testing::Test {
+ protected:
+  CgroupTree() {
+    char name[] = "/tmp/kvtier-cgroup-test-XXXXXX";
+    root = std::string(mkdtemp(name)) + "/";
+  }
+  ~CgroupTree() override { std::filesystem::remove_all(root); }
+  void put(const std::string& path, const std::string& text) {
+    std::filesystem::create_directories(std::filesystem::path(root + path).parent_path());
+    std::ofstream(root + path) << text;
+  }
+  std::string root;
+};
+
+TEST_F(CgroupTree, TheSmallestLimitOnTheWayUpCounts) {
+  put("sys/fs/cgroup/a/memory.max", "1000\n");
+  put("sys/fs/cgroup/a/b/memory.max", "max\n");
+  put("sys/fs/cgroup/a/b/c/memory.max", "5000\n");
+  const CgroupLimit limit = cgroup_memory_limit(root, "0::/a/b/c\n");
+  EXPECT_EQ(limit.bytes, 1000u);
+  EXPECT_EQ(limit.path, root + "sys/fs/cgroup/a/memory.max");
+}
+
+TEST_F(CgroupTree, VersionOneIsReadTooAndItsHugeNumberIsNoLimit) {
+  put("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+  EXPECT_EQ(cgroup_memory_limit(root, "7:cpu,memory:/x\n").bytes, kNoLimit);
+  put("sys/fs/cgroup/memory/x/memory.limit_in_bytes", "4096\n");
+  EXPECT_EQ(cgroup_memory_limit(root, "7:cpu,memory:/x\n0::/x\n").bytes, 4096u);
+}
+
+TEST_F(CgroupTree, NothingIsNoLimit) {
+  EXPECT_EQ(cgroup_memory_limit(root, "").bytes, kNoLimit);
+  EXPECT_EQ(cgroup_memory_limit(root, "garbage\n0::\n").bytes, kNoLimit);
+}
+
+TEST(Facts, OfThisMachineAreGathered) {
+  std::ostringstream out, err;
+  CommandContext context{.out = out, .err = err};
+  context.socket = "/nonexistent/kvtier.sock";
+  const Facts facts = gather_facts(context);
+  EXPECT_GT(facts.memory_total_bytes, 1u << 20);
+  EXPECT_GT(facts.open_files_max, 0u);
+  EXPECT_EQ(facts.memfd_error, 0);
+  EXPECT_EQ(facts.attach_error, ENOENT);
+  EXPECT_FALSE(facts.status.has_value());
+  EXPECT_FALSE(facts.daemon_error.empty());
+}
+
+}  // namespace
+}  // namespace kvtier::tools
