@@ -77,8 +77,9 @@ Status LoadBench::prepare() {
     if (!made) return made.error();
     clients_[i] = *std::move(made);
   }
-  auto target = BenchMemory::create(std::max(kTargetBytes, options_.chunk_bytes),
-                                    BenchMemory::Kind::kPrivate);
+  auto target = BenchMemory::create(
+      std::max(std::min(kTargetBytes, options_.pool_bytes), options_.chunk_bytes),
+      BenchMemory::Kind::kPrivate);
   if (!target) return target.error();
   target_.emplace(*std::move(target));
   options_.note("storing " + std::to_string(pool.chunks) + " chunks");
@@ -131,7 +132,8 @@ Status LoadBench::copy_prompt(Way way, const KeyChain& chain, double* seconds) {
 }
 
 Result<double> LoadBench::pass(Way way) {
-  const size_t prompts = std::max<size_t>(kPassBytes / (chunks_ * options_.chunk_bytes), 1);
+  const size_t prompts = std::max<size_t>(
+      std::min(kPassBytes, options_.pool_bytes) / (chunks_ * options_.chunk_bytes), 1);
   const CpuMeter cpu(*daemon_);
   double seconds = 0;
   for (size_t i = 0; i < prompts; ++i) {

@@ -51,7 +51,8 @@ Status StoreBench::prepare() {
   pool.chunk_bytes = options_.chunk_bytes;
   pool.evicts = true;
   chunks_ = std::max<size_t>(kPromptBytes / options_.chunk_bytes, 1);
-  prompts_per_pass_ = std::max<size_t>(kPassBytes / (chunks_ * options_.chunk_bytes), 1);
+  prompts_per_pass_ = std::max<size_t>(
+      std::min(kPassBytes, options_.pool_bytes) / (chunks_ * options_.chunk_bytes), 1);
   // The pool, the memory that plain copies go to and the spare slots share what there is.
   const uint64_t wanted = std::max<uint64_t>(options_.pool_bytes / options_.chunk_bytes, chunks_);
   pool.chunks = std::min(wanted, chunks_that_fit(wanted * 3, pool) / 3);
@@ -68,8 +69,9 @@ Status StoreBench::prepare() {
   auto space = session_->open_space(bench_space(pool));
   if (!space) return space.error();
   space_ = *std::move(space);
-  auto source = BenchMemory::create(std::max(kSourceBytes, options_.chunk_bytes),
-                                    BenchMemory::Kind::kPrivate);
+  auto source = BenchMemory::create(
+      std::max(std::min(kSourceBytes, options_.pool_bytes), options_.chunk_bytes),
+      BenchMemory::Kind::kPrivate);
   if (!source) return source.error();
   source_.emplace(*std::move(source));
   std::fill(source_->span().begin(), source_->span().end(), std::byte{3});

@@ -53,7 +53,10 @@ Refusal check_options(const ReplayOptions& options, const CommandContext& contex
     return usage("--spawn and --socket were both given",
                  "--spawn starts a daemon of its own, --socket names one that runs");
   }
-  if (options.bytes_per_token * options.block_tokens > wire::kChunkBytesMax) {
+  if (options.bytes_per_token == 0) {
+    return usage("--bytes-per-token is 0", "a chunk has at least a byte");
+  }
+  if (options.bytes_per_token > wire::kChunkBytesMax / options.block_tokens) {
     return usage("a chunk would be larger than 128 MiB", "lower --bytes-per-token");
   }
   return {};
@@ -103,7 +106,7 @@ Refusal check_trace(const TraceSummary& summary, const ReplayOptions& options) {
             "a block of " + std::to_string(summary.block_tokens_max) + " tokens is no chunk",
             "a chunk has at most 16384 tokens"};
   }
-  if (options.bytes_per_token * summary.block_tokens_max > wire::kChunkBytesMax) {
+  if (options.bytes_per_token > wire::kChunkBytesMax / std::max(summary.block_tokens_max, 1u)) {
     return {kExitUsage, "a chunk would be larger than 128 MiB", "lower --bytes-per-token"};
   }
   return {};
