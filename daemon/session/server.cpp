@@ -94,7 +94,7 @@ bool Server::turn(uint64_t wait_ns_max) {
   if (executor_.completion_fd() < 0) executor_.complete();
   serve_rings();
   end_killed_sessions();
-  keep_house(begin);
+  keep_house(clock_.now_ns());
   measure_turn(begin);
   return life_ != Life::kStopped;
 }
@@ -128,6 +128,7 @@ void Server::dispatch(Ready ready) {
 void Server::activate(Connection& connection) {
   if (connection.active || !connection.serving()) return;
   connection.active = true;
+  connection.stalled = false;
   RingServer::take_back_sleep(connection);
   connection.served_ns = clock_.now_ns();
   active_.push_back(&connection);
@@ -160,10 +161,11 @@ bool Server::nothing_in_rings(uint64_t now_ns) {
   std::erase_if(active_, [](Connection* connection) {
     const bool ends = !connection->serving() || connection->stalled;
     if (ends) connection->active = false;
+    if (connection->stalled && connection->serving()) RingServer::announce_sleep(*connection);
     return ends;
   });
   for (const Connection* connection : active_) {
-    if (connection->more || now_ns - connection->served_ns < spin_ns) return false;
+    if (connection->more || now_ns < connection->served_ns + spin_ns) return false;
   }
   for (const Connection* connection : active_) RingServer::announce_sleep(*connection);
   std::atomic_thread_fence(std::memory_order_seq_cst);  // W1

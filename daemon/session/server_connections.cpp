@@ -222,7 +222,7 @@ void Server::end_killed_sessions() {
 void Server::drop_late_greetings(uint64_t now_ns) {
   while (!greetings_.empty()) {
     Connection* oldest = find(greetings_.front());
-    if (now_ns - oldest->accepted_ns < options_.attach_deadline_ns) return;
+    if (now_ns < oldest->accepted_ns + options_.attach_deadline_ns) return;
     messages_.refuse(oldest->socket,
                      Error(Code::kDeadline, "nothing was said on this connection for too long"));
     forget(*oldest);

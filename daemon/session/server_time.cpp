@@ -36,7 +36,7 @@ void Server::tick(uint64_t now_ns) {
   }
   core_.tick();
   rings_.rest();
-  const bool idle = by_session_.empty() || now_ns - worked_ns_ > kIdleAfterNs;
+  const bool idle = by_session_.empty() || now_ns > worked_ns_ + kIdleAfterNs;
   next_tick_ns_ = now_ns + (idle && executor_.pending() == 0 ? kIdleTickNs : Core::kTickNs);
 }
 
