@@ -101,7 +101,6 @@ class Parser {
     leaf.app->name(std::string(command.name));
     leaf.options = std::make_unique<Options>(*leaf.app);
     leaf.run = command.setup(*leaf.options);
-    leaf.app->option_defaults()->group("Common options");
     add_common(*leaf.options, common_);
     leaves_.push_back(std::move(leaf));
   }
