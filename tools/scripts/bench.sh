@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# `make bench`: every benchmark of `kvtier bench` with its limit measured in the same run. BENCH="lookup lease"
-# picks some. Redis is measured beside the look-up where a redis-server is on the machine.
+# `make bench`: every benchmark of `kvtier bench` with its limit measured in the same run, into
+# docs/benchmarks/kvtier.md. BENCH="lookup lease" picks some. Redis is measured beside the look-up where a
+# redis-server is on the machine.
 set -euo pipefail
 # shellcheck source=tools/scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -8,7 +9,21 @@ set -euo pipefail
 report_begin
 stage "packages" tools/scripts/deps.sh build bench
 stage "build release" build_preset release
-for name in ${BENCH:-lookup lease load store}; do
-  stage "bench $name" build/release/kvtier bench "$name"
+results=$root/build/bench
+rm -rf "$results"
+mkdir -p "$results"
+measure() {
+  build/release/kvtier bench "$1" --json >"$results/$1.json" || { cat "$results/$1.json"; return 1; }
+  cat "$results/$1.json"
+}
+status=0
+for name in ${BENCH:-lookup lease load store memory idle}; do
+  stage "bench $name" measure "$name" || { status=1; rm -f "$results/$name.json"; }
 done
+if have python3; then
+  tools/scripts/bench_report.py "$results" docs/benchmarks/kvtier.md
+else
+  skip "docs/benchmarks/kvtier.md: no python3 to write it"
+fi
 report_end
+exit "$status"
