@@ -15,7 +15,7 @@ import tree
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+(["<])([^">]+)[">]', re.M)
 # Projects of their own inside the tree: they use kvtier from outside, as an installed package.
-OUTSIDE = ("tests/consumer/",)
+OUTSIDE = ("tests/consumer/", "tests/examples/")
 
 
 class Table:

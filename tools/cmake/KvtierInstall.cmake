@@ -60,6 +60,26 @@ elseif(kvtier_man_sources)
   message(STATUS "no scdoc: man pages are left out (make deps installs it)")
 endif()
 
+# Shell completions, as the CLI itself writes them from its table of commands.
+if(TARGET kvtier_cli)
+  set(completions ${PROJECT_BINARY_DIR}/completions)
+  foreach(shell bash zsh fish)
+    add_custom_command(OUTPUT ${completions}/kvtier.${shell}
+      COMMAND ${CMAKE_COMMAND} -E make_directory ${completions}
+      COMMAND kvtier_cli completion ${shell} > ${completions}/kvtier.${shell}
+      DEPENDS kvtier_cli VERBATIM)
+  endforeach()
+  # In the default build only: `make demo` builds the programs and nothing else.
+  add_custom_target(kvtier_completions ALL
+    DEPENDS ${completions}/kvtier.bash ${completions}/kvtier.zsh ${completions}/kvtier.fish)
+  install(FILES ${completions}/kvtier.bash RENAME kvtier COMPONENT runtime
+          DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+  install(FILES ${completions}/kvtier.zsh RENAME _kvtier COMPONENT runtime
+          DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
+  install(FILES ${completions}/kvtier.fish COMPONENT runtime
+          DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
+endif()
+
 # systemd units name the daemon by its installed path.
 file(GLOB kvtier_units CONFIGURE_DEPENDS systemd/*.in)
 foreach(unit ${kvtier_units})
