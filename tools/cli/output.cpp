@@ -35,7 +35,7 @@ std::string show_bytes(double bytes) {
 
 std::string show_count(uint64_t count) {
   std::string text = std::to_string(count);
-  for (size_t at = text.size(); at > 3;) text.insert(at -= 3, ",");
+  for (size_t at = text.size(); at > 3;) text.insert(at -= 3, 1, ',');
   return text;
 }
 
