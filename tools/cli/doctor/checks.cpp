@@ -31,7 +31,7 @@ std::string bytes(uint64_t count) {
   return count == kNoLimit ? "unlimited" : show_bytes(static_cast<double>(count));
 }
 std::string octal(mode_t mode) {
-  char text[8];
+  char text[16];
   std::snprintf(text, sizeof text, "%04o", mode);
   return text;
 }
