@@ -26,7 +26,7 @@ Attachment::Attachment(AttachedMemory memory, std::shared_ptr<SessionCore> owner
       published_(std::move(memory.published)),
       session_memory_(std::move(memory.session_memory)),
       view(wire::PublishedView::of(published_.data())),
-      control(std::move(memory.socket)),
+      control(std::move(memory.socket), memory.version),
       cells(&header(), at<std::atomic<uint64_t>>(session_memory_, header().cells_offset),
             header().cells_max),
       touches(&header(), at<std::atomic<uint64_t>>(session_memory_, header().touches_offset),

@@ -36,7 +36,9 @@ class ControlChannel {
   // invalid_argument (the path is too long for a socket).
   static Result<Fd> connect(const std::string& path);
 
-  explicit ControlChannel(Fd socket) : socket_(std::move(socket)) {}
+  // `version`: the protocol that was agreed on; 0 before the attach, whose header says its own.
+  explicit ControlChannel(Fd socket, uint32_t version = 0)
+      : socket_(std::move(socket)), version_(static_cast<uint16_t>(version)) {}
 
   // Sends a request and waits for its reply, which has the given type, exactly `reply_bytes` and
   // `fds`. Replies of earlier requests that nobody waits for any more are dropped. `stop_fd`, when
@@ -78,6 +80,7 @@ class ControlChannel {
   Status wait_for(short events, Clock::time_point deadline, int stop_fd);
 
   Fd socket_;
+  const uint16_t version_;
   std::mutex mutex_;  // of busy_ and next_request_; never held while waiting
   std::condition_variable turn_;
   bool busy_ = false;
