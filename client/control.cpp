@@ -97,6 +97,7 @@ Status ControlChannel::call(wire::MessageHeader* request, const Expected& expect
     request->request = next_request_++;
   }
   request->magic = wire::kMessageMagic;
+  if (version_ != 0) request->version = version_;
   request->status = 0;
   request->reserved = 0;
   const Status status = exchange(request, expected, reply, deadline, stop_fd);
