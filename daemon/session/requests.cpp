@@ -166,7 +166,9 @@ RequestDecoder::Answer RequestDecoder::prefetch(Session& session, const wire::Su
   const auto asked = arguments(session, request, &keys_);
   if (asked.empty()) return {.status = Code::kInvalidArgument};
   const uint32_t resident = core_.prefetch(session, request.space, asked);
-  return {.count = resident, .a = resident};
+  // Those that are not there cannot be brought, as there is no lower tier.
+  const Code status = resident == asked.size() ? Code::kOk : Code::kNotFound;
+  return {.status = status, .count = resident, .a = resident};
 }
 
 RequestDecoder::Answer RequestDecoder::hint(Session& session, const wire::Submission& request) {
