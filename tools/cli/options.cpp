@@ -2,6 +2,8 @@
 #include "tools/cli/options.hpp"
 
 #include <CLI/CLI.hpp>
+#include <cstdio>
+#include <cstdlib>
 
 #include "daemon/config/units.hpp"
 
@@ -39,7 +41,16 @@ OptionHandle& OptionHandle::choices(std::initializer_list<const char*> words) {
   return *this;
 }
 OptionHandle& OptionHandle::range(double min, double max) {
-  option_->check(CLI::Range(min, max));
+  char bounds[64];
+  std::snprintf(bounds, sizeof bounds, "%.10g to %.10g", min, max);
+  const std::string wanted = bounds;
+  const auto refuse = [min, max, wanted](const std::string& text) -> std::string {
+    char* end = nullptr;
+    const double value = std::strtod(text.c_str(), &end);
+    const bool good = end != text.c_str() && *end == '\0' && value >= min && value <= max;
+    return good ? "" : "'" + text + "' is not a number from " + wanted;
+  };
+  option_->check(CLI::Validator(refuse, wanted));
   return *this;
 }
 OptionHandle& OptionHandle::file() {

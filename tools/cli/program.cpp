@@ -112,6 +112,14 @@ class Parser {
   std::vector<Leaf> leaves_;
 };
 
+// The library writes TYPE:WHAT IS TAKEN.
+std::string value_form(std::string form) {
+  const size_t colon = form.find(':');
+  if (colon == std::string::npos) return form;
+  if (form.compare(0, colon, "TEXT") == 0) return form.substr(colon + 1);
+  return form.replace(colon, 1, ", ");
+}
+
 std::string leaf_help(const Leaf& leaf) {
   const Command& command = *leaf.command;
   std::string text = "kvtier " + words_of(command) + " - " + std::string(command.summary) + "\n\n";
@@ -123,7 +131,7 @@ std::string leaf_help(const Leaf& leaf) {
     std::string left = option->get_name(positional, true);
     std::replace(left.begin(), left.end(), ',', ' ');
     if (!positional && option->get_items_expected_max() > 0 && option->get_type_size_max() > 0) {
-      left += " " + option->get_type_name();
+      left += " " + value_form(option->get_type_name());
     }
     width = std::max(width, left.size());
     if (positional) {
@@ -209,8 +217,10 @@ Words read_words(const std::vector<std::string>& arguments, const Parser& parser
   return words;
 }
 
-// An unknown option's nearest name, or the sentence that leads to the help.
-std::string option_remedy(const std::vector<std::string>& arguments, const Leaf& leaf) {
+// Says which option there is none of, with the nearest that there is; else what the parser says.
+int fail_extras(const CommandContext& context, const std::vector<std::string>& arguments,
+                const Leaf& leaf, const char* message) {
+  const std::string help = "kvtier " + words_of(*leaf.command) + " --help lists what it takes";
   std::vector<std::string_view> known = {"--help"};
   for (const auto& record : leaf.options->records()) {
     if (record->positional) continue;
@@ -221,9 +231,10 @@ std::string option_remedy(const std::vector<std::string>& arguments, const Leaf&
     const std::string_view name = std::string_view(argument).substr(0, argument.find('='));
     if (std::find(known.begin(), known.end(), name) != known.end()) continue;
     const std::string nearest = did_you_mean(name, known);
-    if (!nearest.empty()) return nearest;
+    return context.fail(kExitUsage, "there is no option '" + std::string(name) + "'",
+                        nearest.empty() ? help : nearest);
   }
-  return "kvtier " + words_of(*leaf.command) + " --help lists what it takes";
+  return context.fail(kExitUsage, message, help);
 }
 
 int run_chosen(const Leaf& leaf, CommandContext& context) {
@@ -277,7 +288,7 @@ int run_program(const std::vector<std::string>& arguments, CommandContext& conte
   try {
     parser.parse(arguments);
   } catch (const CLI::ExtrasError& error) {
-    return context.fail(kExitUsage, error.what(), option_remedy(arguments, wanted));
+    return fail_extras(context, arguments, wanted, error.what());
   } catch (const CLI::ParseError& error) {
     return context.fail(kExitUsage, error.what(),
                         "kvtier " + words_of(*wanted.command) + " --help lists what it takes");

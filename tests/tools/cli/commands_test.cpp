@@ -174,7 +174,7 @@ TEST_F(Commands, DoctorNamesEachCheckAndIsDegradedWithoutAnAttachSocket) {
   EXPECT_EQ(report["ok"], false);
   bool attach = false;
   for (const auto& check : report["checks"]) {
-    if (check["verdict"] == "degraded") EXPECT_NE(check["remedy"], "") << check["name"];
+    EXPECT_TRUE(check["verdict"] != "degraded" || check["remedy"] != "") << check["name"];
     attach = attach || (check["name"] == "attach_socket" && check["verdict"] == "degraded");
   }
   EXPECT_TRUE(attach);

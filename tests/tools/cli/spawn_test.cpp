@@ -127,6 +127,7 @@ TEST_F(Spawn, ADaemonThatIsStoppedHearsSigtermAndOneThatWillNotEndIsKilled) {
   ASSERT_TRUE(started.ok()) << started.error().message();
   kill((*started)->pid(), SIGSTOP);
   EXPECT_FALSE((*started)->stop().killed);
+  (*started).reset();
 
   auto second = SpawnedDaemon::start(options);
   ASSERT_TRUE(second.ok()) << second.error().message();
