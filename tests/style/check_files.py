@@ -55,10 +55,12 @@ def opens_with_comment(lines):
 
 
 def header_says_it(root, path):
-    """A source file may leave the description to the header of its own name."""
-    header = root / path.with_suffix(".hpp")
-    return path.suffix == ".cpp" and header.is_file() and \
-        opens_with_comment(header.read_text(errors="replace").splitlines())
+    """A source file may leave the description to the header of its own name, a test to what it tests."""
+    if path.suffix != ".cpp":
+        return False
+    tested = str(path).removeprefix("tests/").removesuffix("_test.cpp") + ".hpp"
+    return any(header.is_file() and opens_with_comment(header.read_text(errors="replace").splitlines())
+               for header in (root / path.with_suffix(".hpp"), root / tested))
 
 
 def check(root):

@@ -103,7 +103,10 @@ class Files(Tree):
 
     def test_source_file_may_leave_the_comment_to_its_header(self):
         self.write("kernels/copy.cpp", '#include "kernels/copy.hpp"\n')
+        self.write("tests/kernels/copy_test.cpp", '#include "kernels/copy.hpp"\n')
         self.assertEqual(self.files(), "")
+        self.write("tests/kernels/other_test.cpp", '#include "kernels/copy.hpp"\n')
+        self.assertIn("tests/kernels/other_test.cpp:1: no comment", self.files())
 
     def test_long_file_is_refused_until_it_has_a_reason(self):
         self.write("kernels/a.cpp", "// Long.\n" * 601)
