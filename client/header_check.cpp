@@ -29,15 +29,19 @@ bool same_ids(const HeaderDue& due, const wire::ChunkHeader& header, const std::
   return std::memcmp(slot + offset, extras.data(), extras.size_bytes()) == 0;
 }
 
-bool same(const HeaderDue& due, const wire::ChunkHeader& header, wire::Place place,
-          const std::byte* slot) {
+// What the index said of the slot, and the daemon wrote into it at the grant: only damage makes it
+// another.
+bool in_its_place(const HeaderDue& due, const wire::ChunkHeader& header, wire::Place place) {
   return header.magic == wire::kChunkMagic && header.version == 1 &&
          header.header_bytes == due.opened->header_bytes &&
          header.key == due.chain->keys[due.chunk] &&
          header.fingerprint_lo == due.space->fingerprint.lo &&
          header.fingerprint_hi == due.space->fingerprint.hi &&
-         header.payload_bytes == due.payload_bytes && header.generation == place.generation() &&
-         header.parent == due.chain->parent(due.chunk) && header.position == due.chunk &&
+         header.payload_bytes == due.payload_bytes && header.generation == place.generation();
+}
+
+bool same_content(const HeaderDue& due, const wire::ChunkHeader& header, const std::byte* slot) {
+  return header.parent == due.chain->parent(due.chunk) && header.position == due.chunk &&
          same_ids(due, header, slot);
 }
 
@@ -46,7 +50,8 @@ bool same(const HeaderDue& due, const wire::ChunkHeader& header, wire::Place pla
 HeaderVerdict check_header(const HeaderDue& due, wire::Place place, const std::byte* slot) {
   wire::ChunkHeader header;
   std::memcpy(&header, slot, sizeof header);
-  if (same(due, header, place, slot)) {
+  if (!in_its_place(due, header, place)) return HeaderVerdict::kCorrupt;
+  if (same_content(due, header, slot)) {
     return header.codec == wire::kCodecNone ? HeaderVerdict::kSame : HeaderVerdict::kCodec;
   }
   return sound(header, slot, due.opened->header_bytes) ? HeaderVerdict::kOther

@@ -14,9 +14,9 @@ namespace kvtier::client {
 
 enum class HeaderVerdict : uint8_t {
   kSame = 0,
-  kOther = 1,    // a sound header of something else: a collision of keys
+  kOther = 1,    // a sound header of this key with other ids: a collision of keys
   kCodec = 2,    // in a codec this client cannot read
-  kCorrupt = 3,  // the header contradicts itself
+  kCorrupt = 3,  // the header contradicts itself, or the index: damaged, or in the wrong slot
 };
 
 struct HeaderDue {
@@ -31,8 +31,8 @@ struct HeaderDue {
 HeaderVerdict check_header(const HeaderDue& due, wire::Place place, const std::byte* slot);
 
 // The word of the verified table for this content in this use of the slot. Never 0.
-inline uint64_t verified_word(const HeaderDue& due, wire::Place place, uint64_t seed) {
-  const uint64_t word = (due.chain->tag(due.chunk, seed) ^ due.space->fingerprint.lo) +
+inline uint64_t verified_word(const HeaderDue& due, wire::Place place, const TagSecret& secret) {
+  const uint64_t word = (due.chain->tag(due.chunk, secret) ^ due.space->fingerprint.lo) +
                         uint64_t{place.generation()} * 0x9e37'79b9'7f4a'7c15ULL;
   return word == 0 ? 1 : word;
 }

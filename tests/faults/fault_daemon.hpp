@@ -1,0 +1,65 @@
+// A real kvtierd in a folder of the test's own, its numbers as its operators see them, and the
+// means to stop, kill and start it again at the same place. One thread.
+#pragma once
+
+#include <chrono>
+#include <csignal>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "tools/cli/spawn.hpp"
+
+namespace kvtier::faults {
+
+class FaultDaemon {
+ public:
+  // TOML. "{DIR}" in it is the folder that holds kvtier.sock; a [[tenant]] can have its socket
+  // there. Not started yet.
+  explicit FaultDaemon(const std::string& config);
+  ~FaultDaemon();
+
+  // Throws, which ends the test, if it does not come up.
+  void start();
+  void kill();   // SIGKILL
+  void stop();   // SIGTERM; waits for its end
+  void pause();  // SIGSTOP
+  void resume();
+  bool running() { return daemon_ != nullptr && daemon_->running(); }
+
+  // Of everybody, or of the tenant with that name.
+  std::string socket(const std::string& tenant = "kvtier") const {
+    return directory_ + "/" + tenant + ".sock";
+  }
+  // Lets other users reach the sockets.
+  void admit_everybody() const;
+  const tools::SpawnedDaemon& process() const { return *daemon_; }
+
+  // What GET answers; null if the daemon does not.
+  nlohmann::json ask(const std::string& target) const;
+  nlohmann::json status() const { return ask("/v1/status"); }
+  uint64_t host(const char* field) const;     // of the host tier, e.g. granted_slots
+  uint64_t counter(const char* name) const;   // of the core
+  uint64_t client_counter(const char* name);  // added up over the tenants, ended sessions too
+  uint64_t sessions() const;
+  // One sample of /metrics, e.g. kvtier_process_open_fds; with its labels where it has some.
+  double metric(const std::string& sample) const;
+  std::string metrics() const;
+
+ private:
+  std::string directory_;
+  std::string config_;
+  std::unique_ptr<tools::SpawnedDaemon> daemon_;
+};
+
+// Looks again and again until it holds. False when that takes longer.
+bool eventually(std::chrono::milliseconds patience, const std::function<bool()>& holds);
+
+// Configuration that most tests begin with; `host` is added to its [host] table.
+std::string small_pool(const char* capacity, const char* host = "");
+
+// Two tenants "a" and "b", each with a socket that anybody may open.
+std::string two_tenants();
+
+}  // namespace kvtier::faults
