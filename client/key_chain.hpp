@@ -8,6 +8,15 @@
 #include "kvtier/wire/key.hpp"
 
 namespace kvtier {
+namespace client {
+
+// Random, one a session.
+struct TagSecret {
+  uint64_t id = 0;  // not 0
+  uint8_t bytes[wire::kSecretBytes];
+};
+
+}  // namespace client
 
 struct KeyChain::Impl {
   std::vector<ChunkKey> keys;
@@ -30,23 +39,22 @@ struct KeyChain::Impl {
     return {extra_ids.data() + extra_begins[chunk], extra_begins[chunk + 1] - extra_begins[chunk]};
   }
 
-  // 64 bits of everything a header must say of a chunk except its space, under a seed that only
+  // 64 bits of everything a header must say of a chunk except its space, under a secret that only
   // this session has: names contents in the table of verified headers independently of the key, so
-  // that a header verified for one prompt says nothing to another prompt with an equal key. Not 0.
-  // Made when first asked for and kept.
-  uint64_t tag(size_t chunk, uint64_t seed) {
-    if (tags.empty() || tags_seed != seed) {
-      tags.assign(keys.size(), 0);
-      tags_seed = seed;
-    }
-    if (tags[chunk] == 0) tags[chunk] = make_tag(chunk, seed);
+  // that a header verified for one prompt says nothing to another prompt with an equal key. Made
+  // when first asked for, kTagBatch chunks at a time, and kept.
+  uint64_t tag(size_t chunk, const client::TagSecret& secret) {
+    if (tags_of != secret.id || chunk >= tags.size()) make_tags(chunk, secret);
     return tags[chunk];
   }
 
  private:
-  uint64_t make_tag(size_t chunk, uint64_t seed) const;
-  std::vector<uint64_t> tags;
-  uint64_t tags_seed = 0;
+  static constexpr size_t kTagBatch = 64;
+  // Throws bad_alloc.
+  void make_tags(size_t chunk, const client::TagSecret& secret);
+  void append_tags(const client::TagSecret& secret);
+  std::vector<uint64_t> tags;  // of a head of the chain
+  uint64_t tags_of = 0;
 };
 
 }  // namespace kvtier

@@ -83,23 +83,44 @@ void derive_keys(const wire::KeySecret& secret, KeyChain::Impl* chain) {
 
 }  // namespace
 
-uint64_t KeyChain::Impl::make_tag(size_t chunk, uint64_t seed) const {
-  const auto ids = chunk_tokens(chunk);
-  const auto extras = chunk_extras(chunk);
-  struct {
-    uint64_t tokens = 0;
-    uint64_t extras = 0;
-    ChunkKey parent;
-    uint64_t position = 0;
-    std::array<uint8_t, 32> engine_hash = {};
-  } all;
-  all.tokens = XXH3_64bits_withSeed(ids.data(), ids.size_bytes(), seed);
-  if (!extras.empty()) all.extras = XXH3_64bits_withSeed(extras.data(), extras.size_bytes(), ~seed);
-  all.parent = parent(chunk);
-  all.position = chunk;
-  if (!engine_hashes.empty()) all.engine_hash = engine_hashes[chunk];
-  const uint64_t tag = XXH3_64bits_withSeed(&all, sizeof all, seed);
-  return tag == 0 ? 1 : tag;
+void KeyChain::Impl::make_tags(size_t chunk, const client::TagSecret& secret) {
+  if (tags_of != secret.id) tags.clear();
+  tags_of = secret.id;
+  tags.reserve(keys.size());
+  while (tags.size() <= chunk) append_tags(secret);
+}
+
+void KeyChain::Impl::append_tags(const client::TagSecret& secret) {
+  const size_t first = tags.size();
+  const size_t count = std::min(kTagBatch, keys.size() - first);
+  kernels::Hash128 hashes[kTagBatch] = {};
+  if (!tokens.empty()) {
+    const size_t bytes = size_t{tokens_per_chunk} * sizeof(uint32_t);
+    kernels::hash128_batch({.base = chunk_tokens(first).data(),
+                            .stride_bytes = bytes,
+                            .bytes_each = bytes,
+                            .count = count},
+                           secret.bytes, sizeof secret.bytes, hashes);
+  }
+  for (size_t i = 0; i < count; ++i) {
+    const auto extras = chunk_extras(first + i);
+    struct {
+      kernels::Hash128 tokens;
+      uint64_t extras = 0;
+      ChunkKey parent;
+      uint64_t position = 0;
+      std::array<uint8_t, 32> engine_hash = {};
+    } all;
+    all.tokens = hashes[i];
+    if (!extras.empty()) {
+      all.extras = XXH3_64bits_withSecret(extras.data(), extras.size_bytes(), secret.bytes,
+                                          sizeof secret.bytes);
+    }
+    all.parent = parent(first + i);
+    all.position = first + i;
+    if (!engine_hashes.empty()) all.engine_hash = engine_hashes[first + i];
+    tags.push_back(XXH3_64bits_withSecret(&all, sizeof all, secret.bytes, sizeof secret.bytes));
+  }
 }
 
 KeyChain::KeyChain() = default;

@@ -43,11 +43,11 @@ Lookup Space::lookup(const KeyChain& chain, size_t first) const {
   result.ended = impl_->fits(chain) ? MissReason::kNone : MissReason::kMismatch;
   if (result.ended != MissReason::kNone) return result;
   const std::span<const ChunkKey> keys = chain.keys();
-  std::array<wire::FoundChunk, kSlice> found;
+  client::FoundChunks<kSlice> found;
   while (first < keys.size()) {
     const size_t count = std::min(kSlice, keys.size() - first);
     const size_t filled = wire::find_prefix(opened.attachment->view, keys.subspan(first, count),
-                                            opened.space->id, found);
+                                            opened.space->id, found.span());
     if (!add_slice({found.data(), filled}, &result)) break;
     first += count;
   }

@@ -100,7 +100,7 @@ bool Matcher::siblings_ready() const {
 // How many chunks of the head every other shard has in host memory too.
 size_t Matcher::shared_by_all(size_t first, size_t count) const {
   if (!siblings_ready()) return 0;
-  std::array<FoundChunk, kSlice> found;
+  client::FoundChunks<kSlice> found;
   for (uint32_t shard = 0; shard < opened.shards && count > 0; ++shard) {
     if (shard == space.record->spec.shard) continue;
     const uint32_t id = opened.siblings[shard].load(std::memory_order_relaxed);
@@ -180,7 +180,7 @@ bool Matcher::verify_one(Match::Impl::Held* held, size_t chunk) {
     return false;
   }
   const client::HeaderDue due = {&chain, chunk, space.record, &opened, held->payload_bytes};
-  const uint64_t word = client::verified_word(due, held->place, space.core->tag_seed());
+  const uint64_t word = client::verified_word(due, held->place, space.core->tag_secret());
   std::atomic<uint64_t>& verified = held->segment->verified[held->place.slot()];
   if (verified.load(std::memory_order_relaxed) == word) return true;
   switch (client::check_header(due, held->place, held->slot())) {
@@ -214,7 +214,7 @@ bool Matcher::verify_one(Match::Impl::Held* held, size_t chunk) {
 }
 
 void Matcher::run() {
-  std::array<FoundChunk, kSlice> found;
+  client::FoundChunks<kSlice> found;
   const size_t end =
       options.first + std::min(options.chunks_max, chain.keys.size() - options.first);
   for (size_t first = options.first; first < end && match.ended == MissReason::kNone;) {

@@ -32,9 +32,11 @@ Result<std::shared_ptr<SessionCore>> SessionCore::create(SessionOptions options)
   if (!core->stop_fd_.open() || !core->kick_fd_.open()) {
     return Error::system(errno, "making an eventfd for the session");
   }
-  if (::getrandom(&core->tag_seed_, sizeof core->tag_seed_, 0) != sizeof core->tag_seed_) {
+  TagSecret& secret = core->tag_secret_;
+  if (::getrandom(&secret, sizeof secret, 0) != ssize_t{sizeof secret}) {
     return Error::system(errno, "getting random bytes");
   }
+  secret.id |= 1;
   core->give_ups_.reserve(kGiveUpsMax);
   return core;
 }

@@ -14,6 +14,7 @@
 
 #include "client/attachment.hpp"
 #include "client/fork_guard.hpp"
+#include "client/key_chain.hpp"
 #include "kvtier/kvtier.hpp"
 #include "kvtier/wire/key.hpp"
 
@@ -81,7 +82,7 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
 
   const SessionOptions& options() const { return options_; }
   const ForkGuard& guard() const { return *guard_; }
-  uint64_t tag_seed() const { return tag_seed_; }
+  const TagSecret& tag_secret() const { return tag_secret_; }
 
   // From AttachmentRef: the last reference of a slot is gone.
   static void last_released(AttachmentSlot* slot);
@@ -110,7 +111,7 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
   const std::unique_ptr<ForkGuard> guard_;
   Fd stop_fd_;  // readable for ever once the session is closed
   Fd kick_fd_;  // written when there is work for the thread
-  uint64_t tag_seed_ = 0;
+  TagSecret tag_secret_ = {};
   std::atomic<AttachmentSlot*> current_{nullptr};
   std::atomic<uint64_t> samples_{0};
   std::array<std::atomic<uint64_t>, wire::kCountersMax> unattached_ = {};

@@ -1,11 +1,31 @@
 // Inside of Space, and the few lines that begin each of its calls.
 #pragma once
 
+#include <span>
+#include <type_traits>
+
 #include "client/guarded.hpp"
 #include "client/key_chain.hpp"
 #include "client/session_core.hpp"
 
 namespace kvtier {
+namespace client {
+
+// Room for what a look-up finds, on the stack and not initialised: setting kilobytes to zero would
+// cost a short look-up more than the looking. find_prefix() writes what it says it filled.
+template <size_t kCount>
+class FoundChunks {
+ public:
+  wire::FoundChunk* data() { return reinterpret_cast<wire::FoundChunk*>(bytes_); }
+  wire::FoundChunk& operator[](size_t i) { return data()[i]; }
+  std::span<wire::FoundChunk> span() { return {data(), kCount}; }
+
+ private:
+  static_assert(std::is_trivially_copyable_v<wire::FoundChunk>);
+  alignas(wire::FoundChunk) std::byte bytes_[kCount * sizeof(wire::FoundChunk)];
+};
+
+}  // namespace client
 
 struct Space::Impl {
   std::shared_ptr<client::SessionCore> core;
