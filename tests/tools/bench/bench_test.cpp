@@ -53,10 +53,12 @@ TEST(Quantile, OfNothingOneAndMany) {
 }
 
 TEST(BenchResult, RatioIsHigherForBetter) {
-  BenchResult rate{.ours = 2, .limit = 1};
+  BenchResult rate;
+  rate.ours = 2;
+  rate.limit = 1;
   EXPECT_EQ(rate.ratio(), 2);
-  BenchResult time{.ours = 2, .limit = 1, .is_rate = false};
-  EXPECT_EQ(time.ratio(), 0.5);
+  rate.is_rate = false;  // a time
+  EXPECT_EQ(rate.ratio(), 0.5);
   EXPECT_EQ(BenchResult{}.ratio(), 0);
 }
 
