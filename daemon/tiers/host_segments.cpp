@@ -176,7 +176,7 @@ void HostTier::populate_next(Segment& segment) {
         (*slots_)[slot].state.store(SlotState::kFree, std::memory_order_release);
         if (!target->draining) pool.free.push_back(slot);
       }
-      pool.slots += count;
+      if (!target->draining) pool.slots += count;
     } else {
       message_ = outcome->first.error().message();
     }
@@ -185,7 +185,8 @@ void HostTier::populate_next(Segment& segment) {
       unlocked_bytes_ += bytes;
     }
     target->populated += count;
-    if (target->populated == target->slots) --pool.growing;
+    // A segment that was drained before it was whole stopped counting as growth then.
+    if (target->populated == target->slots && !target->draining) --pool.growing;
     populate_next(*target);
     free_if_drained(*target);
   };

@@ -111,6 +111,24 @@ TEST_F(HostTierTest, ADrainedSegmentIsFreedWithItsLastSlotAndItsGenerationsGoOn)
   EXPECT_GE(tier_->slots()[again].generation, 41u);
 }
 
+TEST_F(HostTierTest, ASegmentDrainedWhileItsLastPieceIsPopulatedIsNoGrowthForEver) {
+  start(64 * MiB);
+  ASSERT_EQ(tier_->grow(0, 64 * KiB, 1), Growth::kStarted);
+  executor_->complete();  // created
+  executor_->complete();  // the first pieces; the last ones are under way
+  const SlotId slot = tier_->take(0, 64 * KiB);
+  ASSERT_NE(slot, kNoSlot);
+  ASSERT_TRUE(tier_->growing(0, 64 * KiB));
+  tier_->drain(tier_->segment_of(slot));
+  settle();
+  EXPECT_FALSE(tier_->growing(0, 64 * KiB));
+  tier_->give_back(slot);
+  EXPECT_EQ(tier_->allocated_bytes(), 0u);
+  EXPECT_EQ(tier_->grow(0, 64 * KiB, 2), Growth::kStarted);
+  settle();
+  EXPECT_FALSE(tier_->growing(0, 64 * KiB));
+}
+
 TEST_F(HostTierTest, MemoryThatCannotBeHadIsReportedAndTriedAgainLater) {
   HostTierOptions options;
   options.capacity_bytes = 64 * MiB;
