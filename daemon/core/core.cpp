@@ -203,6 +203,7 @@ void Core::remove_session(Session& session) {
   for (const SlotId slot : grants) {
     end_grant(session, slot);
     release_slot(slot);
+    ++counters_.aborted;
   }
   Tenant& tenant = *tenants_[session.tenant];
   for (size_t i = 0; i < wire::kCountersMax; ++i) {

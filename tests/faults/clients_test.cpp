@@ -68,6 +68,7 @@ TEST(FaultsOfClients, KilledClientGivesLeasesAndGrantsBackWithinASecond) {
   }));
   EXPECT_LT(Clock::now() - died, kOneSecond);
   EXPECT_EQ(daemon.host("retired_slots"), 0u);
+  EXPECT_EQ(daemon.counter("aborted"), kGrants);
   EXPECT_EQ(engine.read(2, kGrants).found, 0u);  // nothing of a store that did not end
   ASSERT_TRUE(engine.store_all(2, kGrants));
   EXPECT_EQ(engine.read(2, kGrants).wrong_bytes, 0u);
