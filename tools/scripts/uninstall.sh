@@ -14,10 +14,12 @@ while IFS= read -r file || [ -n "$file" ]; do
     rm -f -- "$file"
     removed=$((removed + 1))
   fi
+  # Folders named kvtier, and those in them; what others share (include/, share/doc/) stays.
   folder=$(dirname "$file")
-  case $folder in
-    */kvtier | */kvtier/*) rmdir -p --ignore-fail-on-non-empty -- "$folder" 2>/dev/null || true ;;
-  esac
+  while case $folder in */kvtier | */kvtier/*) true ;; *) false ;; esac; do
+    rmdir -- "$folder" 2>/dev/null || break
+    folder=$(dirname "$folder")
+  done
 done <"$manifest"
 rm -f -- "$manifest"
 [ "$(id -u)" -ne 0 ] || [ -n "${DESTDIR:-}" ] || ldconfig
