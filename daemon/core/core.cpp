@@ -5,6 +5,7 @@
 #include <new>
 
 #include "daemon/core/salts.hpp"
+#include "daemon/log/log.hpp"
 
 namespace kvtier::daemon {
 
@@ -76,6 +77,8 @@ uint64_t Core::index_entries_max() const {
 
 void Core::segment_created(const Segment& segment) {
   ++counters_.segments_created;
+  log_event(LogCode::kSegmentMade, "tenant {}: segment {}, {} slots of {} bytes",
+            tenants_[segment.tenant]->name, segment.number, segment.slots, segment.slot_bytes);
   tenants_[segment.tenant]->index->describe_segment(segment.number, segment.uid, segment.bytes(),
                                                     segment.slot_bytes, segment.slots);
 }

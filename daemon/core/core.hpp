@@ -197,6 +197,7 @@ class Core final : public Control, private SegmentListener {
   void verified(Tenant& tenant, SlotId slot, uint32_t generation, bool readable, uint64_t root);
   void confirm_quarantine(Tenant& tenant, SlotId slot);
   bool write_checksum(SlotId slot, uint64_t checksum);
+  void hole_found(const Tenant& tenant);
   void end_grant(Session& session, SlotId slot);
   SlotId granted_slot(Session& session, uint64_t place) const;
 

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "daemon/core/core.hpp"
+#include "daemon/log/log.hpp"
 
 namespace kvtier::daemon {
 
@@ -242,6 +243,8 @@ void Core::revoke(Tenant& tenant, SlotId slot) {
     if (!held) continue;
     ++session->revocations;
     ++counters_.revoked;
+    log_event(LogCode::kLeaseRevoked, "tenant {}: process {} held segment {} slot {} too long",
+              tenant.name, session->pid, host_->place(slot).segment(), host_->place(slot).slot());
     session->memory.header().revocations.fetch_add(1, std::memory_order_release);
   }
   std::atomic_thread_fence(std::memory_order_seq_cst);  // V

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "daemon/core/core.hpp"
+#include "daemon/log/log.hpp"
 #include "daemon/memory/guard.hpp"
 #include "kernels/checksum.hpp"
 #include "kvtier/wire/chunk_header.hpp"
@@ -125,7 +126,7 @@ void Core::reserve_one(Session& session, Tenant& tenant, Space& space,
   const SlotId slot = take_slot(tenant, slot_bytes, answer);
   if (slot == kNoSlot) return;
   if (!grant(session, tenant, space, request, slot)) {
-    ++counters_.faults_guarded;
+    hole_found(tenant);
     release_slot(slot);
     return say(ReserveOutcome::kFull);
   }
@@ -173,6 +174,9 @@ SlotId Core::take_slot(Tenant& tenant, uint64_t slot_bytes, wire::ReserveAnswer*
   if (draining) return refuse(ReserveOutcome::kBusy, kRetryGrowingUs);
   if (!tenant.retired.empty()) return refuse(ReserveOutcome::kBusy, kRetryLeasedUs);
   const bool limited = !within_quota && tenant.host_bytes_max < capacity_bytes_;
+  log_event(limited ? LogCode::kQuotaReached : LogCode::kTierFull,
+            "tenant {}: no room for a slot of {} bytes, and nothing that may be evicted{}",
+            tenant.name, slot_bytes, limited ? "; host_share and host_max limit it" : "");
   return refuse(limited ? ReserveOutcome::kOverQuota : ReserveOutcome::kFull, 0);
 }
 
@@ -291,8 +295,13 @@ bool Core::write_checksum(SlotId slot, uint64_t checksum) {
       })) {
     return true;
   }
-  ++counters_.faults_guarded;
+  hole_found(tenant_of(slot));
   return false;
+}
+
+void Core::hole_found(const Tenant& tenant) {
+  ++counters_.faults_guarded;
+  log_event(LogCode::kHoleFound, "tenant {}: memory of its chunks has gone", tenant.name);
 }
 
 // False when the index has no room even after evicting.

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "daemon/core/core.hpp"
+#include "daemon/log/log.hpp"
 #include "daemon/memory/guard.hpp"
 #include "kernels/checksum.hpp"
 
@@ -52,7 +53,7 @@ void Core::verified(Tenant& tenant, SlotId slot, uint32_t generation, bool reada
   }
   if (!readable || !write_checksum(slot, root)) {
     const SlotId slots[] = {slot};
-    ++counters_.faults_guarded;
+    hole_found(tenant);
     drop_slots(tenant, slots, Removal::kDropped);
     return;
   }
@@ -69,6 +70,10 @@ void Core::bad_chunk(Session& session, wire::Place place, wire::BadKind kind) {
   }
   ++(kind == wire::BadKind::kHeader ? counters_.corrupt_header : counters_.corrupt_checksum);
   ++counters_.quarantined;
+  log_event(LogCode::kChunkCorrupt, "tenant {}: process {} found {} of segment {} slot {} wrong",
+            tenant.name, session.pid,
+            kind == wire::BadKind::kHeader ? "the header" : "the checksum", place.segment(),
+            place.slot());
   unpublish(tenant, slot, Removal::kDropped);
   std::atomic_thread_fence(std::memory_order_seq_cst);
   tenant.index->erase(notes(slot).entry);

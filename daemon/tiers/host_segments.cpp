@@ -5,6 +5,7 @@
 #include <bit>
 #include <new>
 
+#include "daemon/log/log.hpp"
 #include "daemon/tiers/host_tier.hpp"
 
 namespace kvtier::daemon {
@@ -103,6 +104,8 @@ void HostTier::created(const std::shared_ptr<Creation>& creation) {
   Pool& pool = owner.pools[creation->slot_bytes];
   const auto fail = [&](const char* text) {
     message_ = text;
+    log_event(LogCode::kSegmentFailed, "{} bytes for slots of {}: {}", creation->bytes,
+              creation->slot_bytes, text);
     pool.failed_ns = std::max<uint64_t>(clock_ns_, 1);
     --pool.growing;
     allocated_bytes_ -= creation->bytes;
