@@ -35,6 +35,7 @@ TEST(FaultsOfCapacity, PoolFullOfLeasedChunksRefusesAtOnceAndServesOn) {
   EXPECT_EQ(count(outcomes, StoreOutcome::kStored), 0u);
   EXPECT_EQ(count(outcomes, StoreOutcome::kFull) + count(outcomes, StoreOutcome::kBusy), 8u);
   EXPECT_GT(daemon.counter("full") + daemon.counter("busy"), 0u);
+  EXPECT_TRUE(daemon.logged("KV3002") || daemon.counter("full") == 0);
   // Those who hold them read on, and the bytes are theirs.
   const ReadBack back = engine.load(*match, 1);
   EXPECT_EQ(back.loaded, leased);

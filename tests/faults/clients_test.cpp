@@ -69,6 +69,7 @@ TEST(FaultsOfClients, KilledClientGivesLeasesAndGrantsBackWithinASecond) {
   EXPECT_LT(Clock::now() - died, kOneSecond);
   EXPECT_EQ(daemon.host("retired_slots"), 0u);
   EXPECT_EQ(daemon.counter("aborted"), kGrants);
+  EXPECT_TRUE(daemon.logged("KV2005"));
   EXPECT_EQ(engine.read(2, kGrants).found, 0u);  // nothing of a store that did not end
   ASSERT_TRUE(engine.store_all(2, kGrants));
   EXPECT_EQ(engine.read(2, kGrants).wrong_bytes, 0u);
@@ -144,6 +145,7 @@ TEST(FaultsOfClients, StoppedClientDoesNotKeepThePoolFromOthers) {
     return count(outcomes, StoreOutcome::kStored) + count(outcomes, StoreOutcome::kPresent) == 8;
   }));
   EXPECT_GT(daemon.counter("revoked"), 0u);
+  EXPECT_TRUE(daemon.logged("KV2006"));
   const ReadBack back = engine.read(2, 8);
   EXPECT_EQ(back.loaded, 8u);
   EXPECT_EQ(back.wrong_bytes, 0u);

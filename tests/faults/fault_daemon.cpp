@@ -116,6 +116,11 @@ double FaultDaemon::metric(const std::string& sample) const {
   return -1;
 }
 
+bool FaultDaemon::logged(const char* code) const {
+  return eventually(milliseconds(2000),
+                    [&] { return daemon_->log_tail(200).find(code) != std::string::npos; });
+}
+
 bool eventually(milliseconds patience, const std::function<bool()>& holds) {
   const auto until = std::chrono::steady_clock::now() + patience;
   while (!holds()) {

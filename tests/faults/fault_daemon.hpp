@@ -46,6 +46,8 @@ class FaultDaemon {
   // One sample of /metrics, e.g. kvtier_process_open_fds; with its labels where it has some.
   double metric(const std::string& sample) const;
   std::string metrics() const;
+  // Whether a message with this code, e.g. KV3001, is (or comes soon) among the last of the log.
+  bool logged(const char* code) const;
 
  private:
   std::string directory_;

@@ -235,6 +235,7 @@ TEST(FaultsOfGarbage, VandalOfOneTenantIsNotNoticedByAnother) {
            daemon.sessions() == 2;
   })) << daemon.status().dump();
   EXPECT_GT(daemon.counter("protocol_errors"), 0u);
+  EXPECT_TRUE(daemon.logged("KV2004"));
   EXPECT_GT(daemon.counter("invalid_requests"), 0u);
   // Nothing is left behind that would keep the tenant from working.
   ASSERT_TRUE(same.store_all(5000, kChunks));

@@ -3,6 +3,7 @@
 // ended. Time is cut into intervals that the parent numbers.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -54,7 +55,8 @@ struct ClientRecord {
   void add(uint32_t interval, Act act, uint64_t nanoseconds) {
     const uint64_t at = samples_count.load(std::memory_order_relaxed);
     if (at >= kSamplesMax) return;
-    samples[at] = {interval, act, static_cast<uint32_t>(nanoseconds)};
+    samples[at] = {interval, act,
+                   static_cast<uint32_t>(std::min<uint64_t>(nanoseconds, UINT32_MAX))};
     samples_count.store(at + 1, std::memory_order_release);
   }
 };

@@ -31,6 +31,7 @@ ActReport report_act(Samples& samples) {
   ActReport report;
   report.samples_without = samples.all[0].size();
   report.samples_with = samples.all[1].size();
+  for (const double us : samples.all[1]) report.longest_ms = std::max(report.longest_ms, us * 1e-3);
   report.without_us = median(samples.all[0]);
   report.with_us = median(samples.all[1]);
   std::vector<double> ratios;
@@ -90,16 +91,21 @@ MixedReport make_report(const MixedRecord& record, const std::vector<Interval>& 
   std::array<Samples, kActs> samples;
   for (size_t client = 0; client < kClients; ++client) {
     const ClientRecord& one = record.clients[client];
+    std::vector<bool> moved(intervals.size());
     const uint64_t count = one.samples_count.load(std::memory_order_acquire);
     for (uint64_t i = 0; i < count; ++i) {
       const Sample& sample = one.samples[i];
       if (sample.interval >= intervals.size()) continue;
       const Interval& interval = intervals[sample.interval];
+      moved[sample.interval] = true;
       if (!interval.counted || !survived(intervals, sample.interval, client)) continue;
       Samples& of_act = samples[static_cast<size_t>(sample.act)];
       const double us = sample.nanoseconds * 1e-3;
       of_act.all[interval.kills].push_back(us);
       of_act.by_pair[interval.kills][interval.pair].push_back(us);
+    }
+    for (size_t i = 0; i < intervals.size(); ++i) {
+      report.stalls += intervals[i].counted && survived(intervals, i, client) && !moved[i];
     }
     report.requests += one.requests.load();
     report.chunks_asked += one.chunks_asked.load();
@@ -123,17 +129,18 @@ MixedReport make_report(const MixedRecord& record, const std::vector<Interval>& 
 std::string table_of(const MixedReport& report) {
   char line[160];
   std::string table =
-      "| what | median without kills | with kills | ratio | samples |\n|---|---|---|---|---|\n";
+      "| what | median without kills | with kills | ratio | longest with kills | samples |\n"
+      "|---|---|---|---|---|---|\n";
   for (size_t i = 0; i < kActs; ++i) {
     const ActReport& act = report.acts[i];
-    std::snprintf(line, sizeof line, "| %s | %.1f us | %.1f us | %.2f | %llu, %llu |\n",
-                  kActNames[i], act.without_us, act.with_us, act.ratio,
+    std::snprintf(line, sizeof line, "| %s | %.1f us | %.1f us | %.2f | %.0f ms | %llu, %llu |\n",
+                  kActNames[i], act.without_us, act.with_us, act.ratio, act.longest_ms,
                   static_cast<unsigned long long>(act.samples_without),
                   static_cast<unsigned long long>(act.samples_with));
     table += line;
   }
   std::snprintf(line, sizeof line,
-                "| CPU s/GB, clients + daemon | %.3f + %.4f | %.3f + %.4f | %.2f | |\n",
+                "| CPU s/GB, clients + daemon | %.3f + %.4f | %.3f + %.4f | %.2f | | |\n",
                 report.client_without, report.daemon_without, report.client_with,
                 report.daemon_with, report.cpu_ratio);
   return table + line;
@@ -146,6 +153,7 @@ nlohmann::json json_of(const MixedReport& report) {
     acts[kActNames[i]] = {{"without_kills_us", act.without_us},
                           {"with_kills_us", act.with_us},
                           {"ratio", act.ratio},
+                          {"longest_with_kills_ms", act.longest_ms},
                           {"samples", {act.samples_without, act.samples_with}}};
   }
   return {{"medians", acts},
@@ -163,6 +171,7 @@ nlohmann::json json_of(const MixedReport& report) {
           {"wrong_bytes", report.wrong_bytes},
           {"failed_calls", report.failed_calls},
           {"corrupt", report.corrupt},
+          {"stalls", report.stalls},
           {"first_failure", report.first_failure}};
 }
 

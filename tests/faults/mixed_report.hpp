@@ -21,6 +21,7 @@ struct Interval {
 
 struct ActReport {
   double without_us = 0, with_us = 0;  // medians over all pairs
+  double longest_ms = 0;               // of one call, or of one of its chunks; with kills
   double ratio = 0;                    // the median of the pairs' ratios
   uint64_t samples_without = 0, samples_with = 0;
 };
@@ -34,6 +35,7 @@ struct MixedReport {
   double worst_ratio = 0;  // of all above
   uint64_t requests = 0, chunks_asked = 0, chunks_hit = 0, chunks_stored = 0, refused = 0;
   uint64_t wrong_bytes = 0, failed_calls = 0, corrupt = 0;
+  uint64_t stalls = 0;  // intervals in which a client that was not killed finished no call
   double bytes_gb = 0;
   std::string first_failure;
 };

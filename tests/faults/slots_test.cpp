@@ -61,6 +61,8 @@ TEST(FaultsOfSlots, FlippedBitOfAPayloadIsAShortLoadAndItsSlotIsQuarantined) {
   ASSERT_TRUE(eventually(kSoon, [&] { return pool.daemon.counter("corrupt_checksum") == 1; }));
   EXPECT_TRUE(eventually(kSoon, [&] { return pool.daemon.host("quarantined_slots") == 1; }));
   EXPECT_EQ(pool.engine->session().stats().corrupt, 1u);
+  EXPECT_TRUE(pool.daemon.logged("KV3001"));
+  EXPECT_EQ(pool.daemon.status().at("health"), "degraded");
 
   EXPECT_EQ(pool.engine->read(1, kChunks).found, 3u);  // now a plain miss
   ASSERT_TRUE(pool.engine->store_all(1, kChunks));     // and stored anew, somewhere else
@@ -257,6 +259,7 @@ TEST(FaultsOfSlots, HolesInHugePagesHarmOnlyTheirTenant) {
   const std::vector<StoreOutcome> outcomes = hurt.store(50, kChunks, milliseconds(500));
   for (const StoreOutcome outcome : outcomes) EXPECT_NE(outcome, StoreOutcome::kStored);
   EXPECT_GT(daemon.counter("faults_guarded"), 0u);
+  EXPECT_TRUE(daemon.logged("KV3006"));
   EXPECT_TRUE(daemon.running());
   for (uint64_t prompt = 0; prompt < 4; ++prompt) expect_whole(other, prompt);
   ASSERT_TRUE(other.store_all(60, kChunks));
