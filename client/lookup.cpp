@@ -11,7 +11,7 @@ namespace {
 
 using wire::Found;
 
-constexpr size_t kSlice = 128;
+constexpr size_t kSlice = 256;
 
 // Adds what a slice held. False when the prefix ended in it.
 bool add_slice(std::span<const wire::FoundChunk> found, Lookup* result) {

@@ -12,9 +12,9 @@
 namespace kvtier::tools {
 namespace {
 
-constexpr size_t kPromptBytes = 32u << 20;
+constexpr size_t kPromptBytes = 8u << 20;
 constexpr uint64_t kTargetBytes = 512u << 20;
-constexpr uint64_t kPassBytes = 256u << 20;
+constexpr size_t kPromptsPerRepeat = 32;  // of each way, in turns
 constexpr uint32_t kTokens = 256;
 
 enum Way : size_t { kNever, kAlways, kMemcpy, kNonTemporal, kWays };
@@ -31,8 +31,9 @@ class LoadBench {
   };
   Status prepare();
   Result<Client> client(Verify verify, const SpaceSpec& spec);
-  Result<double> pass(Way way);  // GB/s
+  Status repeat(std::array<std::vector<double>, kWays>* seconds);
   Status copy_prompt(Way way, const KeyChain& chain, double* seconds);
+  double prompt_gb() const { return static_cast<double>(chunks_ * options_.chunk_bytes) / 1e9; }
   std::byte* next_target();
 
   const BenchOptions& options_;
@@ -131,31 +132,33 @@ Status LoadBench::copy_prompt(Way way, const KeyChain& chain, double* seconds) {
   return {};
 }
 
-Result<double> LoadBench::pass(Way way) {
-  const size_t prompts = std::max<size_t>(
-      std::min(kPassBytes, options_.pool_bytes) / (chunks_ * options_.chunk_bytes), 1);
-  const CpuMeter cpu(*daemon_);
-  double seconds = 0;
-  for (size_t i = 0; i < prompts; ++i) {
-    const Status status = copy_prompt(way, chains_[random_.below(chains_.size())], &seconds);
-    if (!status) return status.error();
+// Prompts one after the other, each copied in one way, then the next prompt in the next way: what
+// else the machine does meanwhile meets all ways alike, and the medians leave out who was hit.
+Status LoadBench::repeat(std::array<std::vector<double>, kWays>* seconds) {
+  double cpu_seconds = 0;
+  for (size_t i = 0; i < kPromptsPerRepeat * kWays; ++i) {
+    const auto way = static_cast<Way>((i + i / kWays) % kWays);  // no way always behind another
+    const KeyChain& chain = chains_[random_.below(chains_.size())];
+    const CpuMeter cpu(*daemon_);
+    double took = 0;
+    if (Status status = copy_prompt(way, chain, &took); !status) return status;
+    (*seconds)[way].push_back(took);
+    if (way == kNever) cpu_seconds += cpu.seconds();
   }
-  const double gb = static_cast<double>(prompts * chunks_ * options_.chunk_bytes) / 1e9;
-  if (way == kNever) cpu_.push_back(cpu.seconds() / gb);
-  return gb / seconds;
+  cpu_.push_back(cpu_seconds / (prompt_gb() * kPromptsPerRepeat));
+  return {};
 }
 
 Result<BenchResult> LoadBench::run() {
   if (Status status = prepare(); !status) return status.error();
   options_.note("measuring");
-  for (uint32_t repeat = 0; repeat <= options_.repeats; ++repeat) {
-    for (size_t i = 0; i < kWays; ++i) {
-      const auto way = static_cast<Way>((i + repeat) % kWays);  // no way is always behind another
-      const auto rate = pass(way);
-      if (!rate) return rate.error();
-      if (repeat > 0) rates_[way].push_back(*rate);  // the first round maps and warms up
+  for (uint32_t number = 0; number <= options_.repeats; ++number) {
+    std::array<std::vector<double>, kWays> seconds;
+    if (Status status = repeat(&seconds); !status) return status.error();
+    if (number == 0) cpu_.clear();  // the first round maps and warms up
+    for (size_t way = 0; way < kWays && number > 0; ++way) {
+      rates_[way].push_back(prompt_gb() / median(seconds[way]));
     }
-    if (repeat == 0) cpu_.clear();
   }
   const double plain = median(rates_[kMemcpy]);
   const double streamed = median(rates_[kNonTemporal]);

@@ -11,9 +11,9 @@
 namespace kvtier::tools {
 namespace {
 
-constexpr size_t kPromptBytes = 64u << 20;
+constexpr size_t kPromptBytes = 16u << 20;
 constexpr uint64_t kSourceBytes = 512u << 20;
-constexpr uint64_t kPassBytes = 256u << 20;
+constexpr size_t kPromptsPerRepeat = 24;  // of each way, in turns
 constexpr uint32_t kTokens = 256;
 constexpr auto kStoreTime = std::chrono::seconds(60);
 
@@ -24,18 +24,14 @@ class StoreBench {
 
  private:
   Status prepare();
-  Result<double> store_pass();                // GB/s
-  double copy_pass(kernels::CopyLimit kind);  // GB/s
   Status store_prompt(double* seconds);
+  double copy_prompt(kernels::CopyLimit kind);  // seconds
   const std::byte* next_source();
   std::byte* next_target();
-  double pass_gb() const {
-    return static_cast<double>(prompts_per_pass_ * chunks_ * options_.chunk_bytes) / 1e9;
-  }
+  double prompt_gb() const { return static_cast<double>(chunks_ * options_.chunk_bytes) / 1e9; }
 
   const BenchOptions& options_;
   size_t chunks_ = 0;  // of a prompt
-  size_t prompts_per_pass_ = 0;
   uint64_t pool_chunks_ = 0;
   std::unique_ptr<BenchDaemon> daemon_;
   std::unique_ptr<Session> session_;
@@ -51,8 +47,6 @@ Status StoreBench::prepare() {
   pool.chunk_bytes = options_.chunk_bytes;
   pool.evicts = true;
   chunks_ = std::max<size_t>(kPromptBytes / options_.chunk_bytes, 1);
-  prompts_per_pass_ = std::max<size_t>(
-      std::min(kPassBytes, options_.pool_bytes) / (chunks_ * options_.chunk_bytes), 1);
   // The pool, the memory that plain copies go to and the spare slots share what there is.
   const uint64_t wanted = std::max<uint64_t>(options_.pool_bytes / options_.chunk_bytes, chunks_);
   pool.chunks = std::min(wanted, chunks_that_fit(wanted * 3, pool) / 3);
@@ -126,20 +120,12 @@ Status StoreBench::store_prompt(double* seconds) {
   return {};
 }
 
-Result<double> StoreBench::store_pass() {
-  double seconds = 0;
-  for (size_t i = 0; i < prompts_per_pass_; ++i) {
-    if (Status status = store_prompt(&seconds); !status) return status.error();
-  }
-  return pass_gb() / seconds;
-}
-
-double StoreBench::copy_pass(kernels::CopyLimit kind) {
+double StoreBench::copy_prompt(kernels::CopyLimit kind) {
   const auto began = Clock::now();
-  for (size_t i = 0; i < prompts_per_pass_ * chunks_; ++i) {
+  for (size_t i = 0; i < chunks_; ++i) {
     kernels::copy_block_limit(kind, next_target(), next_source(), options_.chunk_bytes);
   }
-  return pass_gb() / std::chrono::duration<double>(Clock::now() - began).count();
+  return std::chrono::duration<double>(Clock::now() - began).count();
 }
 
 Result<BenchResult> StoreBench::run() {
@@ -147,13 +133,21 @@ Result<BenchResult> StoreBench::run() {
   options_.note("measuring");
   std::vector<double> ours, plain, streamed, cpu;
   for (uint32_t repeat = 0; repeat < options_.repeats; ++repeat) {
-    const CpuMeter meter(*daemon_);
-    const auto rate = store_pass();
-    if (!rate) return rate.error();
-    cpu.push_back(meter.seconds() / pass_gb());
-    ours.push_back(*rate);
-    plain.push_back(copy_pass(kernels::CopyLimit::kMemcpy));
-    streamed.push_back(copy_pass(kernels::CopyLimit::kNonTemporal));
+    std::vector<double> stored, copied, copied_streaming;
+    double cpu_seconds = 0;
+    for (size_t i = 0; i < kPromptsPerRepeat; ++i) {
+      const CpuMeter meter(*daemon_);
+      double took = 0;
+      if (Status status = store_prompt(&took); !status) return status.error();
+      cpu_seconds += meter.seconds();
+      stored.push_back(took);
+      copied.push_back(copy_prompt(kernels::CopyLimit::kMemcpy));
+      copied_streaming.push_back(copy_prompt(kernels::CopyLimit::kNonTemporal));
+    }
+    cpu.push_back(cpu_seconds / (prompt_gb() * kPromptsPerRepeat));
+    ours.push_back(prompt_gb() / median(stored));
+    plain.push_back(prompt_gb() / median(copied));
+    streamed.push_back(prompt_gb() / median(copied_streaming));
   }
   BenchResult result;
   result.unit = "GB/s";

@@ -12,8 +12,11 @@ stage "build release" build_preset release
 results=$root/build/bench
 rm -rf "$results"
 mkdir -p "$results"
+# What else the machine does disturbs less.
+calm=()
+if [ "$(id -u)" -eq 0 ]; then calm=(nice -n -20); fi
 measure() {
-  build/release/kvtier bench "$1" --json >"$results/$1.json" || { cat "$results/$1.json"; return 1; }
+  "${calm[@]}" build/release/kvtier bench "$1" --json >"$results/$1.json" || { cat "$results/$1.json"; return 1; }
   cat "$results/$1.json"
 }
 status=0
