@@ -79,7 +79,9 @@ ChunkEnd Loader::copy(const Match::Impl::Held& held, std::span<const Fragment> f
     return ChunkEnd::kSizes;
   }
   match.attachment->count(Counter::kVerifiedBytes, held.payload_bytes);
-  const bool same = (header.flags & wire::kHeaderHasChecksum) != 0 && header.checksum == root;
+  // The key too: another whole chunk in this slot would be sound in itself.
+  const bool same = (header.flags & wire::kHeaderHasChecksum) != 0 && header.checksum == root &&
+                    header.key == held.key && header.generation == held.place.generation();
   return same ? ChunkEnd::kLoaded : ChunkEnd::kCorrupt;
 }
 

@@ -142,7 +142,8 @@ size_t Matcher::lease(const FoundChunk* found, size_t count) {
                           .cell = cells[i],
                           .payload_bytes = found[i].payload_bytes,
                           .flags = found[i].flags,
-                          .entry = found[i].entry});
+                          .entry = found[i].entry,
+                          .key = chain.keys[options.first + match.held.size()]});
   }
   return held;
 }

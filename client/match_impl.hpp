@@ -16,6 +16,7 @@ struct Match::Impl {
     uint32_t payload_bytes = 0;
     uint32_t flags = 0;  // wire::kCheckOnLoad and others, of the entry
     uint32_t entry = 0;
+    ChunkKey key = {};  // what a checked load compares the header with
 
     const std::byte* slot() const { return segment->slot(place.slot()); }
   };

@@ -104,6 +104,21 @@ TEST(FaultsOfSlots, SlotOverwrittenWithAnotherWholeChunkIsAMissAndCanBeStoredAga
   EXPECT_EQ(pool.daemon.host("quarantined_slots"), 1u);
 }
 
+// The session has compared the header before, so only the load can see it.
+TEST(FaultsOfSlots, SlotOverwrittenAfterItsHeaderWasComparedIsAShortLoad) {
+  Pool pool;
+  ASSERT_TRUE(pool.engine->store_all(1, kChunks));
+  expect_whole(*pool.engine, 1);
+  const std::span<std::byte> from = pool.slot(1, 0);
+  std::memcpy(pool.slot(1, 4).data(), from.data(), from.size());
+  const ReadBack hurt = pool.engine->read(1, kChunks);
+  EXPECT_EQ(hurt.loaded, 4u);
+  EXPECT_EQ(hurt.wrong_bytes, 0u);
+  ASSERT_TRUE(eventually(kSoon, [&] { return pool.daemon.counter("corrupt_checksum") == 1; }));
+  ASSERT_TRUE(pool.engine->store_all(1, kChunks));
+  expect_whole(*pool.engine, 1);
+}
+
 TEST(FaultsOfSlots, ForcedCollisionOfKeysIsAMiss) {
   Pool pool;
   const uint64_t chunk_bytes = 64 * wire::KiB;
