@@ -1,5 +1,7 @@
 #include "client/segments.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdlib>
 
@@ -79,6 +81,7 @@ Result<const SegmentMapping*> Segments::map(uint32_t number, uint64_t uid,
   Result<Mapping> memory = Mapping::map(fd.get(), bytes, access_);
   if (!memory) return memory.error();
   mapping->memory = *std::move(memory);
+  mapping->file = std::move(fd);
   auto* words = static_cast<std::atomic<uint64_t>*>(std::calloc(mapping->slots, sizeof(uint64_t)));
   if (words == nullptr) throw std::bad_alloc();
   mapping->verified.reset(words);
@@ -146,8 +149,19 @@ bool Segments::populate() {
   }
   if (next == nullptr) return false;
   // Only this thread and the end of the attachment unmap, so the mapping stays.
-  next->memory.populate(next->populated_bytes, kPopulateBytes);
-  next->populated_bytes += kPopulateBytes;
+  const int file = next->file.get();
+  const off_t data = ::lseek(file, static_cast<off_t>(next->populated_bytes), SEEK_DATA);
+  const off_t hole = data < 0 ? -1 : ::lseek(file, data, SEEK_HOLE);
+  if (hole <= data) {  // nothing more, or a file that cannot say
+    next->populated_bytes = next->memory.bytes();
+    next->file.reset();
+    populated_.fetch_add(1, std::memory_order_relaxed);
+    return true;
+  }
+  const auto begin = static_cast<uint64_t>(data);
+  const uint64_t bytes = std::min(kPopulateBytes, static_cast<uint64_t>(hole) - begin);
+  next->memory.populate(begin, bytes);
+  next->populated_bytes = begin + bytes;
   return true;
 }
 

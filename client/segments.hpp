@@ -32,7 +32,9 @@ struct SegmentMapping {
     void operator()(std::atomic<uint64_t>* words) const;
   };
   std::unique_ptr<std::atomic<uint64_t>[], Free> verified;
-  uint64_t populated_bytes = 0;  // maintenance thread only
+  // Maintenance thread only: how far the memory is populated, and what says where it has holes.
+  uint64_t populated_bytes = 0;
+  Fd file;
 
   std::byte* slot(uint32_t number_of_slot) const {
     return memory.data() + number_of_slot * slot_bytes;
@@ -85,11 +87,17 @@ class Segments {
   Result<const SegmentMapping*> get(wire::Place place, Clock::time_point deadline);
 
   // For the maintenance thread. tick() gives up mappings whose segment is gone; populate() does one
-  // piece and says whether there is more to do.
+  // piece and says whether there is more to do. Only what the daemon has filled is populated: a
+  // page that this process were the first to touch would be charged to the engine's memory.
   void tick();
   bool populate();
   bool any() const { return mapped_.load(std::memory_order_relaxed) != 0; }
-  size_t retired() const { return retired_.size(); }
+  // For tests: mappings populated, and mappings given up but not unmapped yet.
+  uint64_t populated() const { return populated_.load(std::memory_order_relaxed); }
+  size_t retired() {
+    const std::lock_guard lock(mutex_);
+    return retired_.size() + dying_.size();
+  }
 
  private:
   friend class Use;
@@ -115,6 +123,7 @@ class Segments {
   const int kick_fd_;
   std::unique_ptr<std::atomic<SegmentMapping*>[]> table_;
   std::atomic<uint32_t> mapped_{0};
+  std::atomic<uint64_t> populated_{0};
   std::atomic<uint32_t> side_{0};
   std::array<Readers, 2> readers_;
 

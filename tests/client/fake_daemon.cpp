@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -630,6 +631,12 @@ wire::SessionHeader& FakeDaemon::session_header() {
   return clients_.back()->header();
 }
 
+uint64_t FakeDaemon::segment_bytes_used(size_t number) {
+  const std::lock_guard lock(mutex_);
+  struct stat status = {};
+  require(::fstat(segments_[number].fd, &status) == 0, "fstat");
+  return static_cast<uint64_t>(status.st_blocks) * 512;
+}
 size_t FakeDaemon::chunks() {
   const std::lock_guard lock(mutex_);
   return chunks_.size();

@@ -88,6 +88,7 @@ class FakeDaemon {
   wire::PublishedHeader& published();
   wire::SessionHeader& session_header();  // of the latest session
 
+  uint64_t segment_bytes_used(size_t number);  // without holes
   size_t chunks();
   size_t leases();
   size_t grants();

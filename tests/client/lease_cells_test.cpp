@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <set>
 #include <thread>
 #include <vector>
@@ -15,7 +16,8 @@ struct Memory {
 };
 
 TEST(LeaseCells, TheMarkIsAboveEveryTakenCell) {
-  Memory memory;
+  const auto shared = std::make_unique<Memory>();  // aligned as shared memory is
+  Memory& memory = *shared;
   LeaseCells cells(&memory.header, memory.cells.data(), 64);
   uint32_t taken[64];
   ASSERT_EQ(cells.take(3, taken), 3u);
@@ -27,7 +29,8 @@ TEST(LeaseCells, TheMarkIsAboveEveryTakenCell) {
 }
 
 TEST(LeaseCells, GivesWhatThereIs) {
-  Memory memory;
+  const auto shared = std::make_unique<Memory>();  // aligned as shared memory is
+  Memory& memory = *shared;
   LeaseCells cells(&memory.header, memory.cells.data(), 64);
   uint32_t taken[80];
   EXPECT_EQ(cells.take(80, taken), 64u);
@@ -36,7 +39,8 @@ TEST(LeaseCells, GivesWhatThereIs) {
 }
 
 TEST(LeaseCells, NoCellIsHeldTwice) {
-  Memory memory;
+  const auto shared = std::make_unique<Memory>();  // aligned as shared memory is
+  Memory& memory = *shared;
   LeaseCells cells(&memory.header, memory.cells.data(), 64);
   std::vector<std::atomic<int>> owners(64);
   std::atomic<int> twice{0};

@@ -20,16 +20,24 @@ TEST_F(SegmentsTest, AMappingOutlivesItsSegmentWhileAMatchUsesIt) {
   const KeyChain chain = derive(prompt(1));
   store(chain, 1);
   Match held = *space_->match(chain);
-  auto attachment = session_->impl()->core->attached();
+  const client::AttachmentRef attachment = session_->impl()->core->attached();
   client::Segments& segments = attachment->segments;
   descriptor().uid.store(0);
-  for (int i = 0; i < 5; ++i) segments.tick();
-  EXPECT_FALSE(segments.any());
+  ASSERT_TRUE(FakeDaemon::eventually([&] { return !segments.any(); })) << "the thread looks";
+  EXPECT_EQ(segments.retired(), 1u);
   EXPECT_EQ(held.payload(0)[7], payload(0)[7]) << "unmapped memory would fault";
   held.release();
-  for (int i = 0; i < 5; ++i) segments.tick();
-  EXPECT_EQ(segments.retired(), 0u);
+  EXPECT_TRUE(FakeDaemon::eventually([&] { return segments.retired() == 0; }));
   EXPECT_EQ(space_->match(chain)->ended(), MissReason::kUnavailable);
+}
+
+TEST_F(SegmentsTest, PopulatingFillsNoHoles) {
+  start({.slots = 4096});
+  const KeyChain chain = derive(prompt(2));
+  store(chain, 2);
+  auto attachment = session_->impl()->core->attached();
+  ASSERT_TRUE(FakeDaemon::eventually([&] { return attachment->segments.populated() == 1; }));
+  EXPECT_LT(daemon_->segment_bytes_used(0), 10 * 32 * wire::KiB);
 }
 
 TEST_F(SegmentsTest, AnotherUidIsMappedAnew) {
@@ -40,7 +48,7 @@ TEST_F(SegmentsTest, AnotherUidIsMappedAnew) {
   descriptor().uid.store(77);
   EXPECT_EQ(space_->match(chain)->chunks(), 1u) << "asked for again under the new uid";
   auto attachment = session_->impl()->core->attached();
-  for (int i = 0; i < 5; ++i) attachment->segments.tick();
+  EXPECT_TRUE(FakeDaemon::eventually([&] { return attachment->segments.retired() == 0; }));
   EXPECT_TRUE(attachment->segments.any());
 }
 
