@@ -254,8 +254,8 @@ typedef struct kvtier_lookup_result {
   uint32_t reserved;
 } kvtier_lookup_result;
 
-/* Looks without leasing: advice. No message, no system call. Without a daemon, or in a forked child,
-   nothing is found. Errors: invalid_argument. */
+/* Looks without leasing: advice. No message, no system call. Without a daemon, or in a forked
+   child, nothing is found. Errors: invalid_argument. */
 KVTIER_API int32_t kvtier_lookup(const kvtier_space* space, const kvtier_chain* chain, size_t first,
                                  kvtier_lookup_result* result);
 

@@ -81,9 +81,9 @@ struct DaemonOptions {
   std::string program = KVTIER_PROGRAM_DIR "/kvtierd";
   std::vector<std::string> arguments = {};
   std::vector<std::string> environment = {};  // "NAME=value", added
-  uint64_t open_files_max = 0;           // 0: as it is
-  uint32_t uid = 0;                      // 0: as it is
-  int inherited_socket = -1;             // as a service manager hands it over
+  uint64_t open_files_max = 0;                // 0: as it is
+  uint32_t uid = 0;                           // 0: as it is
+  int inherited_socket = -1;                  // as a service manager hands it over
 };
 
 // A kvtierd whose standard error is read here.
