@@ -82,8 +82,7 @@ bool Server::too_many_greetings(uint32_t uid) const {
     return connections_.at(number)->peer.uid == uid;
   });
   // One user cannot keep the others out; what attached is counted and limited by the core.
-  return static_cast<uint64_t>(of_uid) >=
-         std::min<uint64_t>(core_.config().tenants.sessions_max, kGreetingsMax / 2);
+  return static_cast<size_t>(of_uid) >= kGreetingsMax / 2;
 }
 
 void Server::adopt(Fd socket, const std::string& tenant) {
