@@ -264,11 +264,13 @@ void Core::revoke_overdue(Tenant& tenant) {
     std::erase(tenant.retired, slot);
     release_slot(slot);
   }
-  if (!tenant.pressed) return;
-  // Nothing could be evicted lately: look how long the leased chunks have been so.
+  if (!tenant.pressed && !tenant.aging) return;
+  // Nothing could be evicted lately: look how long the leased chunks have been so. Once begun, the
+  // looking goes on until no lease has an age, so that two short leases do not count as a long one.
   std::atomic_thread_fence(std::memory_order_seq_cst);
   stamp_leased(tenant);
   std::vector<SlotId> stuck;
+  tenant.aging = false;
   for (SlotId slot = 0; slot < notes_.size(); ++slot) {
     SlotNotes& note = notes_[slot];
     if (note.entry == UINT32_MAX || &tenant_of(slot) != &tenant) continue;
@@ -277,7 +279,9 @@ void Core::revoke_overdue(Tenant& tenant) {
       continue;
     }
     if (note.leased_since_ns == 0) note.leased_since_ns = now;
-    if (now - note.leased_since_ns > limit && note.holds == 0) stuck.push_back(slot);
+    tenant.aging = true;
+    if (tenant.pressed && now - note.leased_since_ns > limit && note.holds == 0)
+      stuck.push_back(slot);
   }
   if (stuck.empty()) return;
   for (const SlotId slot : stuck) unpublish(tenant, slot, Removal::kEvicted);

@@ -40,6 +40,7 @@ struct Tenant {
   std::vector<std::unique_ptr<Space>> spaces;            // by number
   std::map<uint64_t, std::unique_ptr<Policy>> policies;  // by slot size
   std::vector<SlotId> retired;                           // unpublished, still leased
+  bool aging = false;    // leases of it have ages that must be followed
   bool pressed = false;  // a reserve found no slot since the last tick
   uint64_t host_bytes_max = 0;
   uint64_t sessions_max = 0;

@@ -87,6 +87,26 @@ TEST_F(CoreTest, LeasesOlderThanTheLimitOnNeededSlotsAreRevokedAndAnnounced) {
   EXPECT_TRUE(resident(session, space, key_of(199)));
 }
 
+TEST_F(CoreTest, TwoShortLeasesFarApartAreNotOneLongLease) {
+  start(8);
+  Session& reader = attach();
+  Session& session = attach();
+  const uint32_t space = open_space(session);
+  const auto lease_all_under_pressure = [&] {
+    for (uint32_t i = 0; i < 8; ++i) ASSERT_TRUE(lease(reader, space, key_of(i), i));
+    EXPECT_EQ(reserve(session, space, key_of(100)).outcome, ReserveOutcome::kFull);
+    core_->tick();
+  };
+  for (uint32_t i = 0; i < 8; ++i) ASSERT_TRUE(store(session, space, key_of(i)));
+  lease_all_under_pressure();
+  for (uint32_t i = 0; i < 8; ++i) release(reader, i);
+  core_->tick();
+  clock_.advance_ns(2 * core_->config().host.lease_max_ns);
+  lease_all_under_pressure();
+  EXPECT_EQ(reader.memory.header().revocations.load(), 0u);
+  for (uint32_t i = 0; i < 8; ++i) EXPECT_TRUE(resident(session, space, key_of(i)));
+}
+
 TEST_F(CoreTest, TheChunkLimitIsExact) {
   start(512, 100);
   Session& session = attach();
