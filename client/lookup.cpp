@@ -1,6 +1,5 @@
 // Space::lookup and Space::plan: what is there, and whether to load it. No lease, no message.
 #include <algorithm>
-#include <array>
 
 #include "client/match_impl.hpp"
 #include "client/space_impl.hpp"
@@ -11,24 +10,18 @@ namespace {
 
 using wire::Found;
 
-constexpr size_t kSlice = 256;
-
-// Adds what a slice held. False when the prefix ended in it.
-bool add_slice(std::span<const wire::FoundChunk> found, Lookup* result) {
-  for (const wire::FoundChunk& chunk : found) {
-    if (chunk.found != Found::kHost && chunk.found != Found::kLower) {
-      result->ended =
-          chunk.found == Found::kUnstable ? MissReason::kLeasedOut : MissReason::kAbsent;
-      return false;
-    }
-    Tier tier = Tier::kHost;
-    if (chunk.found == Found::kLower) {
-      tier = (chunk.lower & wire::kOnNvme) != 0 ? Tier::kNvme : Tier::kRemote;
-    }
-    ++result->chunks_by_tier[static_cast<size_t>(tier)];
-    ++result->chunks;
+// Adds one reading; the one that ends the prefix gives the reason.
+void add_chunk(const wire::FoundChunk& chunk, Lookup* result) {
+  if (chunk.found != Found::kHost && chunk.found != Found::kLower) {
+    result->ended = chunk.found == Found::kUnstable ? MissReason::kLeasedOut : MissReason::kAbsent;
+    return;
   }
-  return true;
+  Tier tier = Tier::kHost;
+  if (chunk.found == Found::kLower) {
+    tier = (chunk.lower & wire::kOnNvme) != 0 ? Tier::kNvme : Tier::kRemote;
+  }
+  ++result->chunks_by_tier[static_cast<size_t>(tier)];
+  ++result->chunks;
 }
 
 }  // namespace
@@ -43,14 +36,9 @@ Lookup Space::lookup(const KeyChain& chain, size_t first) const {
   result.ended = impl_->fits(chain) ? MissReason::kNone : MissReason::kMismatch;
   if (result.ended != MissReason::kNone) return result;
   const std::span<const ChunkKey> keys = chain.keys();
-  client::FoundChunks<kSlice> found;
-  while (first < keys.size()) {
-    const size_t count = std::min(kSlice, keys.size() - first);
-    const size_t filled = wire::find_prefix(opened.attachment->view, keys.subspan(first, count),
-                                            opened.space->id, found.span());
-    if (!add_slice({found.data(), filled}, &result)) break;
-    first += count;
-  }
+  wire::visit_prefix(opened.attachment->view, keys.subspan(std::min(first, keys.size())),
+                     opened.space->id,
+                     [&result](const wire::FoundChunk& chunk) { add_chunk(chunk, &result); });
   return result;
 }
 

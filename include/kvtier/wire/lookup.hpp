@@ -123,15 +123,17 @@ inline void fetch_line(const std::atomic<uint64_t>& word) {
   asm volatile("" : : "r"(word.load(std::memory_order_relaxed)));
 }
 
-// Looks up the keys in order and stops behind the first that is not in host or lower tiers; returns
-// how many of `out` are filled (the first miss is filled too, so that its reason can be counted).
-// Bucket lines of a window are fetched together, then its entry lines, then all is compared: memory
-// latencies overlap instead of adding up. What is fetched ahead is never used, only its line is.
-inline size_t find_prefix(const PublishedView& view, std::span<const ChunkKey> keys, uint32_t space,
-                          std::span<FoundChunk> out) {
+// Looks up the keys in order, hands each reading to visit(const FoundChunk&) and stops behind the
+// first that is not in host or lower tiers (the first miss is handed over too, so that its reason
+// can be counted); returns how many were. Bucket lines of a window are fetched together, then its
+// entry lines, then all is compared: memory latencies overlap instead of adding up. What is fetched
+// ahead is never used, only its line is.
+template <typename Visit>
+inline size_t visit_prefix(const PublishedView& view, std::span<const ChunkKey> keys,
+                           uint32_t space, Visit&& visit) {
   const uint32_t mask = view.header->bucket_mask;
   const uint32_t entries_max = view.header->entries_max;
-  const size_t count = std::min(keys.size(), out.size());
+  const size_t count = keys.size();
   const auto first_bucket = [&](size_t i) -> const Bucket& {
     return view.buckets[index_hash(keys[i], space).first & mask];
   };
@@ -157,11 +159,20 @@ inline size_t find_prefix(const PublishedView& view, std::span<const ChunkKey> k
     }
     for (size_t i = 0; i < candidates; ++i) fetch_line(view.entries[numbers[i]].key_lo);
     for (size_t i = begin; i < end; ++i) {
-      out[i] = find_chunk(view, keys[i], space);
-      if (out[i].found != Found::kHost && out[i].found != Found::kLower) return i + 1;
+      const FoundChunk chunk = find_chunk(view, keys[i], space);
+      visit(chunk);
+      if (chunk.found != Found::kHost && chunk.found != Found::kLower) return i + 1;
     }
   }
   return count;
+}
+
+// The same into `out`, as far as that has room.
+inline size_t find_prefix(const PublishedView& view, std::span<const ChunkKey> keys, uint32_t space,
+                          std::span<FoundChunk> out) {
+  FoundChunk* next = out.data();
+  return visit_prefix(view, keys.first(std::min(keys.size(), out.size())), space,
+                      [&next](const FoundChunk& chunk) { *next++ = chunk; });
 }
 
 }  // namespace kvtier::wire
