@@ -74,7 +74,13 @@ mooncake() {
   local package
   package=$("$venv/bin/python" -c 'import mooncake, os; print(list(mooncake.__path__)[0])' 2>/dev/null) ||
     { skip "peer Mooncake: the package does not import"; return; }
-  export LD_LIBRARY_PATH=$package
+  # What it links to and Debian may lack, unpacked here and not installed.
+  if [ ! -d "$work/libraries" ]; then
+    mkdir -p "$work/libraries"
+    (cd "$work/libraries" && apt-get download -qq libibverbs1 librdmacm1 libnuma1 libnl-3-200 libnl-route-3-200 &&
+      for file in *.deb; do dpkg-deb -x "$file" .; done) >"$work/mooncake-libraries.log" 2>&1 || rm -rf "$work/libraries"
+  fi
+  export LD_LIBRARY_PATH=$package:$work/libraries/usr/lib/x86_64-linux-gnu:$work/libraries/lib/x86_64-linux-gnu
   local master=127.0.0.1:50151 client=127.0.0.1:50152 pids
   "$package/mooncake_master" --rpc_port=50151 --rpc_address=127.0.0.1 --metrics_host=127.0.0.1 \
     --metrics_port=9103 >"$work/mooncake-master.log" 2>&1 &
