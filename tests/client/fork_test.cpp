@@ -85,6 +85,9 @@ TEST_F(ForkTest, TheChildsDestructorsDoNothingToTheParent) {
 }
 
 TEST_F(ForkTest, AChildMayOpenASessionOfItsOwn) {
+#ifdef __SANITIZE_THREAD__
+  GTEST_SKIP() << "ThreadSanitizer starts no threads in the child of a program with threads";
+#endif
   start();
   EXPECT_EQ(in_child([&] {
               auto own = Session::open(session_options());
