@@ -241,7 +241,7 @@ struct Plan {
   size_t load_chunks = 0;
   double load_seconds = 0;                    // expected
   double recompute_seconds = 0;               // expected for the same tokens
-  std::chrono::nanoseconds load_deadline{0};  // past it the rest should be recomputed
+  std::chrono::nanoseconds load_deadline{0};  // past it the rest should be recomputed; 0: none
 };
 
 enum class Hint : uint8_t {
@@ -251,7 +251,8 @@ enum class Hint : uint8_t {
   kClass = 4,       // value: a class tag of the engine's
 };
 
-// What this session counted since it was made, over all attachments.
+// What this session counted since it was made, over all attachments. `lookups` counts lookup() and
+// match(); what was asked for and hit is match()'s alone, so that nothing counts twice.
 struct SessionStats {
   uint64_t attachments = 0;
   uint64_t lookups = 0, chunks_asked = 0, chunks_hit = 0, tokens_asked = 0, tokens_hit = 0;
