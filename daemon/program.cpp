@@ -21,6 +21,7 @@
 #include "daemon/memory/guard.hpp"
 #include "daemon/service_manager.hpp"
 #include "daemon/session/server.hpp"
+#include "daemon/session/versions.hpp"
 #include "kvtier/version.hpp"
 
 namespace kvtier::daemon {
@@ -171,6 +172,8 @@ Status make_core(const Config& config, const DaemonPaths& paths, Parts* parts) {
   options.epoch = random_epoch();
   options.memory_available_bytes = available_memory_bytes();
   options.state_directory = paths.state_directory;
+  options.protocol_min = served_versions().min;
+  options.protocol_max = served_versions().max;
   Result<std::unique_ptr<Core>> core = Core::create(options, *parts->executor, parts->clock);
   if (!core.ok()) return core.error();
   parts->core = std::move(core).value();

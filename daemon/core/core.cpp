@@ -35,6 +35,8 @@ Core::Core(CoreOptions options, Executor& executor, const Clock& clock)
     : config_(std::move(options.config)),
       epoch_(options.epoch),
       state_directory_(std::move(options.state_directory)),
+      protocol_min_(options.protocol_min),
+      protocol_max_(options.protocol_max),
       executor_(executor),
       clock_(clock),
       started_ns_(clock.now_ns()),

@@ -30,6 +30,8 @@ struct CoreOptions {
   uint64_t epoch = 0;                   // not 0
   uint64_t memory_available_bytes = 0;  // for a capacity of "auto"
   std::string state_directory;          // for tenants' salts; empty: salts live as long as the core
+  uint32_t protocol_min = 1;            // what the session layer serves, to be shown
+  uint32_t protocol_max = 1;
 };
 
 struct AdmitRequest {
@@ -219,6 +221,8 @@ class Core final : public Control, private SegmentListener {
   uint64_t epoch_;
   uint64_t capacity_bytes_ = 0;
   std::string state_directory_;
+  uint32_t protocol_min_;
+  uint32_t protocol_max_;
   Executor& executor_;
   const Clock& clock_;
   uint64_t started_ns_ = 0;

@@ -244,8 +244,8 @@ Result<std::vector<std::string>> Core::reload_config() {
 CoreSnapshot Core::snapshot() {
   CoreSnapshot snapshot;
   snapshot.version = KVTIER_VERSION;
-  snapshot.protocol_max = wire::kProtocolVersion;
-  snapshot.protocol_min = wire::kProtocolVersion > 1 ? wire::kProtocolVersion - 1 : 1;
+  snapshot.protocol_min = protocol_min_;
+  snapshot.protocol_max = protocol_max_;
   snapshot.epoch = epoch_;
   snapshot.uptime_seconds = seconds_since(started_ns_, clock_.now_ns());
   snapshot.start_mode = "cold";
