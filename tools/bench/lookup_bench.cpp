@@ -45,7 +45,7 @@ bool index_on_huge_pages() {
 }
 
 struct Samples {
-  std::vector<double> us_256, hashed, us_1, limit, redis;
+  std::vector<double> us_256, hashed, us_1, us_1_after_work, limit, redis;
 };
 
 class LookupBench {
@@ -147,7 +147,7 @@ Status LookupBench::measure_singles(Samples& samples) {
     const auto began = Clock::now();
     const Lookup found = space_->lookup(*chain);
     const double us = us_since(began);
-    if (i > 0) samples.us_1.push_back(us);  // the first one fetches the code
+    (i == 0 ? samples.us_1_after_work : samples.us_1).push_back(us);
     if (found.chunks != 1) return missing(found.chunks, 1);
   }
   return {};
@@ -198,6 +198,7 @@ BenchResult LookupBench::result(const std::vector<Samples>& repeats, double us_h
   more["us_256_p99"] = over(repeats, &Samples::us_256, 0.99);
   more["us_256_hashed"] = over(repeats, &Samples::hashed, 0.5);
   more["us_1"] = over(repeats, &Samples::us_1, 0.5);
+  more["us_1_after_work"] = over(repeats, &Samples::us_1_after_work, 0.5);
   more["us_1_hot"] = us_hot;
   if (redis_ == nullptr) {
     more["redis_us_256"] = nullptr;

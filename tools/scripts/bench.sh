@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # `make bench`: every benchmark of `kvtier bench` with its limit measured in the same run, into
-# docs/benchmarks/kvtier.md. BENCH="lookup lease" picks some. Redis is measured beside the look-up where a
+# docs/benchmarks/kvtier.md. BENCH="lookup lease" picks some, RUNS=5 runs each
+# so often: the page then has medians and ranges of all runs. Redis is measured beside the look-up where a
 # redis-server is on the machine.
 set -euo pipefail
 # shellcheck source=tools/scripts/lib.sh
@@ -16,12 +17,16 @@ mkdir -p "$results"
 calm=()
 if [ "$(id -u)" -eq 0 ]; then calm=(nice -n -20); fi
 measure() {
-  "${calm[@]}" build/release/kvtier bench "$1" --json >"$results/$1.json" || { cat "$results/$1.json"; return 1; }
-  cat "$results/$1.json"
+  local run
+  for run in $(seq "${RUNS:-1}"); do
+    "${calm[@]}" build/release/kvtier bench "$1" --json >"$results/$1.$run.json" ||
+      { cat "$results/$1.$run.json"; rm -f "$results/$1.$run.json"; return 1; }
+    cat "$results/$1.$run.json"
+  done
 }
 status=0
 for name in ${BENCH:-lookup lease load store memory idle}; do
-  stage "bench $name" measure "$name" || { status=1; rm -f "$results/$name.json"; }
+  stage "bench $name" measure "$name" || status=1
 done
 if have python3; then
   tools/scripts/bench_report.py "$results" docs/benchmarks/kvtier.md
