@@ -5,6 +5,8 @@
 
 #include <cerrno>
 
+#include "kvtier/wire/socket_trust.hpp"
+
 namespace kvtier::client {
 namespace {
 
@@ -73,6 +75,7 @@ Result<Fd> ControlChannel::connect(const std::string& path) {
                          "socket path of %zu bytes; a unix socket takes 1 to %zu", path.size(),
                          sizeof address.sun_path - 1);
   }
+  if (Status trusted = wire::check_socket_trust(path); !trusted) return trusted.error();
   std::memcpy(address.sun_path, path.c_str(), path.size());
   Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket.open()) return Error::system(errno, "making a socket");

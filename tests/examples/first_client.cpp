@@ -7,7 +7,7 @@
 using namespace kvtier;
 
 int main() {
-  auto session = Session::open({.name = "first client"});  // never waits, even without a daemon
+  auto session = Session::open();  // never waits, even without a daemon
   if (!session || !(*session)->wait_attached(Clock::now() + std::chrono::seconds(5))) return 1;
 
   SpaceSpec spec;  // one tensor shape; whatever changes the meaning of the bytes belongs in here

@@ -13,6 +13,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "kvtier/wire/socket_trust.hpp"
+
 namespace kvtier::tools {
 namespace {
 
@@ -28,6 +30,7 @@ class Stream {
   Stream& operator=(const Stream&) = delete;
 
   Status open(const std::string& path) {
+    if (Status trusted = wire::check_socket_trust(path); !trusted) return trusted;
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     if (path.size() >= sizeof address.sun_path) {

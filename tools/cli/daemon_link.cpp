@@ -21,7 +21,7 @@ int unreachable(const CommandContext& context, const std::string& socket, const 
                           std::string("kvtierd does not let you in: ") + error.message(), kRights);
     case Code::kUnavailable:
       return context.fail(kExitUnreachable, message,
-                          "start it (systemctl start kvtierd, or kvtierd), or name its socket with "
+                          "start it (run kvtierd), or name its socket with "
                           "--socket or $KVTIER_SOCKET; kvtier doctor looks closer");
     case Code::kDeadline:
       return context.fail(kExitUnreachable, message,

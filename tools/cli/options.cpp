@@ -2,6 +2,7 @@
 #include "tools/cli/options.hpp"
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 
@@ -28,6 +29,18 @@ uint64_t bytes_of(const std::string& names, const std::string& text) {
   return size.value;
 }
 
+// CLI11 reads "-1" and what does not fit into another number; a count is digits that fit.
+CLI::Validator whole_number(uint64_t max) {
+  const auto refuse = [max](const std::string& text) -> std::string {
+    const bool digits = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
+    errno = 0;
+    const uint64_t value = digits ? std::strtoull(text.c_str(), nullptr, 10) : 0;
+    if (digits && errno == 0 && value <= max) return "";
+    return "'" + text + "' is not a whole number from 0 to " + std::to_string(max);
+  };
+  return {refuse, "N"};
+}
+
 }  // namespace
 
 OptionHandle& OptionHandle::required() {
@@ -51,6 +64,16 @@ OptionHandle& OptionHandle::range(double min, double max) {
     return good ? "" : "'" + text + "' is not a number from " + wanted;
   };
   option_->check(CLI::Validator(refuse, wanted));
+  return *this;
+}
+OptionHandle& OptionHandle::whole(uint64_t max) {
+  option_->check(whole_number(max));
+  return *this;
+}
+OptionHandle& OptionHandle::not_empty() {
+  option_->check(CLI::Validator(
+      [](const std::string& text) { return std::string(text.empty() ? "the value is empty" : ""); },
+      ""));
   return *this;
 }
 OptionHandle& OptionHandle::file() {
@@ -101,10 +124,14 @@ OptionHandle Options::value(const std::string& names, std::string& target,
   return target.empty() ? handle : handle.metavar("TEXT [" + target + "]");
 }
 OptionHandle Options::value(const std::string& names, uint64_t& target, const std::string& help) {
-  return add_value(names, target, help).metavar("N [" + std::to_string(target) + "]");
+  return add_value(names, target, help)
+      .whole(UINT64_MAX)
+      .metavar("N [" + std::to_string(target) + "]");
 }
 OptionHandle Options::value(const std::string& names, uint32_t& target, const std::string& help) {
-  return add_value(names, target, help).metavar("N [" + std::to_string(target) + "]");
+  return add_value(names, target, help)
+      .whole(UINT32_MAX)
+      .metavar("N [" + std::to_string(target) + "]");
 }
 OptionHandle Options::value(const std::string& names, double& target, const std::string& help) {
   char text[32];
@@ -113,7 +140,7 @@ OptionHandle Options::value(const std::string& names, double& target, const std:
 }
 OptionHandle Options::value(const std::string& names, std::optional<uint64_t>& target,
                             const std::string& help) {
-  return add_value(names, target, help).metavar("N");
+  return add_value(names, target, help).whole(UINT64_MAX).metavar("N");
 }
 OptionHandle Options::value(const std::string& names, std::optional<double>& target,
                             const std::string& help) {

@@ -45,6 +45,8 @@ class OptionHandle {
   OptionHandle& required();
   OptionHandle& choices(std::initializer_list<const char*> words);
   OptionHandle& range(double min, double max);        // both inclusive; numbers
+  OptionHandle& whole(uint64_t max);                  // digits only, at most `max`
+  OptionHandle& not_empty();                          // an unset variable is no value
   OptionHandle& file();                               // completes file names
   OptionHandle& folder();                             //
   OptionHandle& excludes(const OptionHandle& other);  // not both

@@ -250,6 +250,7 @@ CommandRun setup(Options& options) {
   options.value("--policy", wanted->policy, "Eviction policy").choices({"lru"});
   options
       .value("--spawn", wanted->spawn, "Start a daemon with its files in this folder, and stop it")
+      .not_empty()
       .folder();
   options.value("--clients", wanted->clients, "Clients, each with a session; 1 is exact")
       .range(1, kClientsMax);

@@ -45,7 +45,7 @@ bool capacity_known(const Facts& facts) {
 Finding judge_daemon(const Facts& facts) {
   if (!facts.status) {
     return degraded("no answer: " + facts.daemon_error,
-                    "start it (systemctl start kvtierd, or kvtierd); with another socket, give "
+                    "start it (run kvtierd); with another socket, give "
                     "--socket or $KVTIER_SOCKET");
   }
   const std::string health = text_of(*facts.status, "health");
