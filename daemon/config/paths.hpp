@@ -1,6 +1,6 @@
-// Where the daemon's sockets and state lie when the configuration does not say: /run/kvtier for root,
-// $XDG_RUNTIME_DIR/kvtier, the user's folder under the temporary one. Clients and the CLI look there
-// too, after $KVTIER_SOCKET, which is theirs alone.
+// Where the daemon's sockets and state lie when the configuration does not say: /run/kvtier for
+// root, $XDG_RUNTIME_DIR/kvtier, the user's folder under the temporary one. Clients and the CLI
+// look there too, after $KVTIER_SOCKET, which is theirs alone.
 #pragma once
 
 #include <string>
