@@ -8,6 +8,7 @@ namespace kvtier::fuzz {
 namespace {
 
 constexpr size_t kStepsMax = 64;
+constexpr uint32_t kCompletionsMax = 64;
 constexpr uint64_t kPayload = 4 * wire::KiB;
 constexpr uint32_t kTokens = 16;
 constexpr ChunkKey kWitnessKey = {1, 1};
@@ -120,7 +121,8 @@ void play(World& world, Input& input) {
         world.daemon.turn(daemon::Core::kTickNs * input.take<uint8_t>());
         break;
       case 4:
-        while (world.wild->take()) {
+        // Bounded: the input may have written any number into the ring's words.
+        for (uint32_t n = 0; n < kCompletionsMax && world.wild->take(); ++n) {
         }
         break;
       default:
