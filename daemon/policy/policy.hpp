@@ -16,7 +16,6 @@ namespace kvtier::daemon {
 
 struct ChunkFacts {
   ChunkKey key;
-  ChunkKey parent;
   uint32_t position;  // in its chain
   uint32_t tokens;
   uint64_t bytes;
