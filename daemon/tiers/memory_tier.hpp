@@ -3,7 +3,8 @@
 #pragma once
 
 #include <deque>
-#include <unordered_map>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "daemon/memory/clock.hpp"
@@ -17,6 +18,7 @@ struct MemoryTierOptions {
   double bandwidth_bytes_per_s = 1e9;  // one transfer after the other, in order
   double latency_s = 0;                // on top, overlapping
   size_t queue_max = 64;
+  uint32_t slots_max = 1u << 20;
 };
 
 class MemoryTier final : public Tier {
@@ -30,9 +32,18 @@ class MemoryTier final : public Tier {
   void forget(TierPlace place) override;
   size_t poll(std::span<TierCompletion> out) override;
   int completion_fd() const override { return -1; }
+  uint32_t slots_max() const override;
+  void know_tenant(uint32_t number, const std::string& name) override;
+  uint64_t room(uint32_t tenant, uint64_t chunk_bytes) const override;
+  void tick() override {}
+  // What another incarnation left: hands the places over again, as after a restart.
+  void restart();
+  bool recovering() const override { return !unrecovered_.empty(); }
+  std::vector<std::string> recovered_tenants() override;
+  size_t recovered(std::span<TierRecord> out) override;
 
   // Faults, for tests: the bytes of a place, and whether the tier serves at all.
-  std::vector<std::byte>& bytes_at(TierPlace place) { return places_.at(place); }
+  std::vector<std::byte>& bytes_at(TierPlace place) { return places_.at(place).bytes; }
   void set_in_service(bool in_service) { in_service_ = in_service; }
   void set_bandwidth(double bytes_per_s) { options_.bandwidth_bytes_per_s = bytes_per_s; }
 
@@ -41,16 +52,27 @@ class MemoryTier final : public Tier {
     uint64_t due_ns;
     uint64_t begun_ns;
     TierCompletion completion;
+    std::string tenant;                 // of a write
+    TierChunk chunk;                    // of a write
     std::span<const std::byte> source;  // of a write
     std::span<std::byte> target;        // of a read
   };
+  struct Stored {
+    std::string tenant;
+    TierChunk chunk;
+    std::vector<std::byte> bytes;
+  };
   Status admit() const;
+  TierPlace take_place();
   void queue(Transfer transfer);
 
   MemoryTierOptions options_;
   const Clock& clock_;
-  std::unordered_map<TierPlace, std::vector<std::byte>> places_;
+  std::map<TierPlace, Stored> places_;
+  std::vector<TierPlace> free_;
   std::deque<Transfer> transfers_;
+  std::map<uint32_t, std::string> tenants_;
+  std::vector<TierPlace> unrecovered_;
   TierPlace next_place_ = 1;
   uint64_t used_bytes_ = 0;
   uint64_t queued_bytes_ = 0;

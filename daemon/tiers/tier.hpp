@@ -10,43 +10,70 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
+#include <vector>
 
 #include "kvtier/result.hpp"
+#include "kvtier/wire/key.hpp"
 #include "kvtier/wire/types.hpp"
 
 namespace kvtier::daemon {
 
-// A chunk's place inside a tier; only the tier knows what it means. 0 is none.
-using TierPlace = uint64_t;
+// A chunk's place inside a tier: 1 + the number of a slot of that tier, below 1 + slots_max(), so
+// that callers keep what they know of slots in vectors. 0 is none.
+using TierPlace = uint32_t;
+
+// What identifies a chunk's bytes. A tier records it beside the bytes and hands it back after a
+// restart; the caller compares it with the header of every chunk that it reads.
+struct TierChunk {
+  ChunkKey key;
+  wire::Fingerprint space;  // fingerprint of the space
+  uint64_t payload_bytes = 0;
+  uint64_t checksum = 0;  // root of the payload's checksum tree
+  uint32_t header_bytes = 0;
+  uint32_t tokens = 0;  // tokens per chunk of the space
+  uint32_t position = 0;
+  bool operator==(const TierChunk&) const = default;
+
+  // What is moved: header and payload, in whole pages.
+  uint64_t bytes() const { return wire::round_up(header_bytes + payload_bytes, wire::kPageBytes); }
+};
 
 struct TierCapacity {
   uint64_t capacity_bytes = 0;
-  uint64_t used_bytes = 0;    // places that hold chunks or are being written
+  uint64_t used_bytes = 0;    // slots that hold chunks, are being written or not yet free again
   uint64_t queued_bytes = 0;  // of transfers under way
   bool in_service = true;     // false: every begin_*() is refused until it recovers
 };
 
-// Writes `slot` (not to be changed before its completion) to a new place.
+// Writes `data` (chunk.bytes() long, not to be changed before its completion) to a new place.
 struct TierWrite {
   uint64_t ticket;  // the caller's, comes back with the completion
-  ChunkKey key;
-  uint32_t space;
-  std::span<const std::byte> slot;
+  uint32_t tenant;
+  TierChunk chunk;
+  std::span<const std::byte> data;
 };
 
-// Reads the chunk at `place` into `slot`, which is as large as what was written there.
+// Reads chunk.bytes() at `place` into `target`.
 struct TierRead {
   uint64_t ticket;
   TierPlace place;
-  std::span<std::byte> slot;
+  std::span<std::byte> target;
 };
 
 struct TierCompletion {
   uint64_t ticket = 0;
   Code code = Code::kOk;  // kOk, kSystem (an error of the device), kCorrupt, kNotFound
-  TierPlace place = 0;    // of a write that succeeded
+  TierPlace place = 0;    // of a read, and of a write that succeeded
   uint64_t bytes = 0;
   double seconds = 0;  // from begin to end
+};
+
+// A chunk that was there before this process: TierPlace, whose, and what it is.
+struct TierRecord {
+  TierPlace place = 0;
+  uint32_t tenant = 0;
+  TierChunk chunk;
 };
 
 class Tier {
@@ -55,17 +82,38 @@ class Tier {
 
   virtual wire::Tier kind() const = 0;
   virtual TierCapacity capacity() const = 0;
-  // Errors: full (no room: forget something first), unavailable (out of service, or the queue is
-  // full: poll first). An error leaves nothing behind.
+  virtual uint32_t slots_max() const = 0;
+
+  // Slots of a tenant are apart on the medium too. `name` is what survives a restart; `number` is
+  // what this process calls it. Before the first write of the tenant.
+  virtual void know_tenant(uint32_t number, const std::string& name) = 0;
+
+  // Errors: full (no free slot that fits: forget something of the tenant's and this size, then try
+  // again later), deadline (the write budget is used up for now), unavailable (out of service, or
+  // the queue is full: poll first). An error leaves nothing behind.
   virtual Status begin_write(const TierWrite& write) = 0;
   // Errors: not_found, invalid_argument (another size), unavailable.
   virtual Status begin_read(const TierRead& read) = 0;
-  // The place holds nothing any more. A read of it that is under way may still succeed.
+  // The place holds nothing any more; its slot can be written again once that is recorded, which
+  // may take a while. A read of it that is under way may still succeed.
   virtual void forget(TierPlace place) = 0;
+  // Slots of this tenant and size that begin_write() will find, at once or when what was forgotten
+  // has been recorded.
+  virtual uint64_t room(uint32_t tenant, uint64_t chunk_bytes) const = 0;
+
   // Results of finished transfers, at most out.size(); how many.
   virtual size_t poll(std::span<TierCompletion> out) = 0;
   // Readable when poll() has something; -1: poll once a turn.
   virtual int completion_fd() const = 0;
+  // Once in a while: probes, budgets, time-outs.
+  virtual void tick() = 0;
+
+  // After a restart: chunks found, in pieces of at most out.size(); how many. recovering() until
+  // all were handed over; names of tenants found come first, from recovered_tenants(), and are to
+  // be made known before. A chunk the caller does not want is to be forgotten.
+  virtual bool recovering() const = 0;
+  virtual std::vector<std::string> recovered_tenants() = 0;
+  virtual size_t recovered(std::span<TierRecord> out) = 0;
 };
 
 }  // namespace kvtier::daemon

@@ -18,9 +18,20 @@ struct Maker {
   std::function<std::unique_ptr<Tier>(uint64_t capacity_bytes, const Clock& clock)> make;
 };
 
+TierChunk chunk(uint8_t value) {
+  TierChunk chunk;
+  chunk.key = {value, 1};
+  chunk.payload_bytes = kSlot - wire::kPageBytes;
+  chunk.header_bytes = wire::kPageBytes;
+  return chunk;
+}
+
 class TierContract : public testing::TestWithParam<Maker> {
  protected:
-  void start(uint64_t slots) { tier_ = GetParam().make(slots * kSlot, clock_); }
+  void start(uint64_t slots) {
+    tier_ = GetParam().make(slots * kSlot, clock_);
+    tier_->know_tenant(0, "one");
+  }
 
   std::vector<std::byte> content(uint8_t value) {
     return std::vector<std::byte>(kSlot, std::byte{value});
@@ -37,7 +48,7 @@ class TierContract : public testing::TestWithParam<Maker> {
   }
   TierPlace write(uint8_t value) {
     const std::vector<std::byte> bytes = content(value);
-    const Status begun = tier_->begin_write({value, {value, 1}, 1, bytes});
+    const Status begun = tier_->begin_write({value, 0, chunk(value), bytes});
     EXPECT_TRUE(begun.ok()) << begun.error().message();
     const TierCompletion completion = finish();
     EXPECT_EQ(completion.code, Code::kOk);
@@ -69,7 +80,7 @@ TEST_P(TierContract, AFullTierRefusesUntilSomethingIsForgotten) {
   const TierPlace one = write(1);
   write(2);
   const std::vector<std::byte> bytes = content(3);
-  EXPECT_EQ(tier_->begin_write({3, {}, 1, bytes}).code(), Code::kFull);
+  EXPECT_EQ(tier_->begin_write({3, 0, chunk(3), bytes}).code(), Code::kFull);
   EXPECT_EQ(tier_->capacity().used_bytes, 2 * kSlot);
   tier_->forget(one);
   EXPECT_EQ(tier_->capacity().used_bytes, kSlot);
@@ -89,7 +100,7 @@ TEST_P(TierContract, AForgottenOrUnknownPlaceIsNotFound) {
 TEST_P(TierContract, QueuedBytesAreThoseUnderWay) {
   start(4);
   const std::vector<std::byte> bytes = content(1);
-  ASSERT_TRUE(tier_->begin_write({1, {}, 1, bytes}).ok());
+  ASSERT_TRUE(tier_->begin_write({1, 0, chunk(1), bytes}).ok());
   EXPECT_EQ(tier_->capacity().queued_bytes, kSlot);
   finish();
   EXPECT_EQ(tier_->capacity().queued_bytes, 0u);
@@ -118,9 +129,10 @@ TEST(MemoryTier, TransfersTakeTheirTimeOneAfterTheOther) {
   options.capacity_bytes = 1 * wire::MiB;
   options.bandwidth_bytes_per_s = 65536 * 1000.0;  // a slot a millisecond
   MemoryTier tier(options, clock);
+  tier.know_tenant(0, "one");
   const std::vector<std::byte> bytes(kSlot);
-  ASSERT_TRUE(tier.begin_write({1, {}, 1, bytes}).ok());
-  ASSERT_TRUE(tier.begin_write({2, {}, 1, bytes}).ok());
+  ASSERT_TRUE(tier.begin_write({1, 0, chunk(1), bytes}).ok());
+  ASSERT_TRUE(tier.begin_write({2, 0, chunk(2), bytes}).ok());
   TierCompletion done[2];
   clock.advance_ns(1'500'000);
   EXPECT_EQ(tier.poll(done), 1u);
