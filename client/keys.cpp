@@ -21,6 +21,17 @@ Error no_secret() {
           "no daemon was ever attached: keys need the tenant's secret; recompute"};
 }
 
+// An empty chain of the space, under the tenant's latest secret.
+Result<std::unique_ptr<KeyChain::Impl>> begin_chain(const Space::Impl& space, Secret* secret) {
+  if (!space.core->last_secret(&secret->bytes, &secret->id)) return no_secret();
+  auto chain = std::make_unique<KeyChain::Impl>();
+  chain->group = space.record->group;
+  chain->secret_id = secret->id;
+  chain->tokens_per_chunk = space.record->spec.tokens_per_chunk;
+  chain->root = wire::root_key(secret->bytes, chain->group);
+  return chain;
+}
+
 // Copies the extra ids of full chunks, and checks their order and number.
 Status take_extras(const Prompt& prompt, size_t chunks, KeyChain::Impl* chain) {
   if (prompt.extras.empty()) return {};
@@ -141,14 +152,11 @@ Result<KeyChain> Space::derive(const Prompt& prompt) const {
   if (impl_->core->forked()) return client::forked_error();
   return guarded<KeyChain>([&]() -> Result<KeyChain> {
     Secret secret;
-    if (!impl_->core->last_secret(&secret.bytes, &secret.id)) return no_secret();
+    auto begun = begin_chain(*impl_, &secret);
+    if (!begun.ok()) return begun.error();
     KeyChain chain;
-    chain.impl_ = std::make_unique<KeyChain::Impl>();
+    chain.impl_ = std::move(begun).value();
     KeyChain::Impl& made = *chain.impl_;
-    made.group = impl_->record->group;
-    made.secret_id = secret.id;
-    made.tokens_per_chunk = impl_->record->spec.tokens_per_chunk;
-    made.root = wire::root_key(secret.bytes, made.group);
     const size_t chunks = prompt.tokens.size() / made.tokens_per_chunk;
     if (chunks > UINT32_MAX) return Error(Code::kInvalidArgument, "a prompt of 2^32 chunks");
     const auto tokens = prompt.tokens.first(chunks * made.tokens_per_chunk);
@@ -165,14 +173,11 @@ Result<KeyChain> Space::fold(std::span<const std::array<uint8_t, 32>> engine_has
   if (impl_->core->forked()) return client::forked_error();
   return guarded<KeyChain>([&]() -> Result<KeyChain> {
     Secret secret;
-    if (!impl_->core->last_secret(&secret.bytes, &secret.id)) return no_secret();
+    auto begun = begin_chain(*impl_, &secret);
+    if (!begun.ok()) return begun.error();
     KeyChain chain;
-    chain.impl_ = std::make_unique<KeyChain::Impl>();
+    chain.impl_ = std::move(begun).value();
     KeyChain::Impl& made = *chain.impl_;
-    made.group = impl_->record->group;
-    made.secret_id = secret.id;
-    made.tokens_per_chunk = impl_->record->spec.tokens_per_chunk;
-    made.root = wire::root_key(secret.bytes, made.group);
     const size_t due = engine_hashes.size() * made.tokens_per_chunk;
     if (!tokens.empty() && tokens.size() < due) {
       return Error::format(Code::kInvalidArgument, "%zu tokens for %zu hashes; due are %zu or none",
