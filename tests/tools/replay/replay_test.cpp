@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kvtier/kvtier.hpp"
+#include "tests/tools/trace/trace_test_support.hpp"
 #include "tools/cli/command.hpp"
 #include "tools/cli/spawn.hpp"
 #include "tools/trace/block_content.hpp"
@@ -124,6 +125,28 @@ TEST_F(Replay, OneClientHitsExactlyWhatLruHits) {
     hit_before = json["blocks_hit"];
   }
   EXPECT_GT(hit_before, 1000u);
+}
+
+// The recorded conversations, block for block: what docs/benchmarks/replay.md says.
+TEST_F(Replay, ARecordedTraceHitsExactlyWhatLruHits) {
+  const std::string path = recorded_trace("conversation.jsonl");
+  SKIP_WITHOUT_TRACE(path, "conversation.jsonl");
+  constexpr uint64_t kRequests = 4000;
+  std::string error;
+  std::vector<TraceRequest> requests = read_all(path, &error);
+  ASSERT_EQ(error, "");
+  ASSERT_GT(requests.size(), kRequests);
+  ReferenceLru lru(3000);
+  for (size_t i = 0; i < kRequests; ++i) lru.serve(requests[i].hash_ids);
+  const Ran ran = run("replay " + path + " --json --verify --bytes-per-token 16 --requests 4000 " +
+                      spawn() + "--host-chunks 3000");
+  ASSERT_EQ(ran.status, kExitOk) << ran.out << ran.err;
+  const Json json = ran.json();
+  EXPECT_EQ(json["requests"], kRequests);
+  EXPECT_EQ(json["blocks_hit"], lru.result().blocks_hit);
+  EXPECT_EQ(json["blocks_stored"], lru.result().blocks_inserted);
+  EXPECT_EQ(json["wrong_bytes"], 0);
+  EXPECT_EQ(json["failed_calls"], 0);
 }
 
 TEST_F(Replay, JsonHasEveryFieldOfTheContract) {
