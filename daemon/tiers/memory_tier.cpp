@@ -101,6 +101,17 @@ uint64_t MemoryTier::room(uint32_t, uint64_t chunk_bytes) const {
              : (options_.capacity_bytes - used_bytes_) / chunk_bytes;
 }
 
+size_t MemoryTier::make_room(uint32_t, uint64_t chunk_bytes, std::span<TierPlace> out) {
+  uint64_t bytes = 0;
+  size_t count = 0;
+  for (const auto& [place, stored] : places_) {
+    if (count == out.size() || bytes >= chunk_bytes) break;
+    bytes += stored.bytes.size();
+    out[count++] = place;
+  }
+  return count;
+}
+
 void MemoryTier::restart() {
   tenants_.clear();
   unrecovered_.clear();

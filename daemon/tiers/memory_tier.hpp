@@ -35,6 +35,7 @@ class MemoryTier final : public Tier {
   uint32_t slots_max() const override;
   void know_tenant(uint32_t number, const std::string& name) override;
   uint64_t room(uint32_t tenant, uint64_t chunk_bytes) const override;
+  size_t make_room(uint32_t tenant, uint64_t chunk_bytes, std::span<TierPlace> out) override;
   void tick() override {}
   // What another incarnation left: hands the places over again, as after a restart.
   void restart();

@@ -19,8 +19,10 @@
 
 namespace kvtier::daemon {
 
-// A chunk's place inside a tier: 1 + the number of a slot of that tier, below 1 + slots_max(), so
-// that callers keep what they know of slots in vectors. 0 is none.
+// A chunk's place inside a tier: 1 + the number of a slot of that tier, at most slots_max().
+// Numbers are handed out from the bottom and used again, so callers keep what they know of slots in
+// vectors that grow with the highest place seen (slots_max() is for the smallest slots: far too
+// many to reserve). 0 is none.
 using TierPlace = uint32_t;
 
 // What identifies a chunk's bytes. A tier records it beside the bytes and hands it back after a
@@ -67,6 +69,10 @@ struct TierCompletion {
   TierPlace place = 0;    // of a read, and of a write that succeeded
   uint64_t bytes = 0;
   double seconds = 0;  // from begin to end
+  // The transfer was given up (code is not kOk), but the device may still write into a read's
+  // target or read a write's data: that memory must not be used for anything else until a second
+  // completion of the same ticket comes, without this. That one only returns the memory.
+  bool memory_in_use = false;
 };
 
 // A chunk that was there before this process: TierPlace, whose, and what it is.
@@ -74,6 +80,29 @@ struct TierRecord {
   TierPlace place = 0;
   uint32_t tenant = 0;
   TierChunk chunk;
+};
+
+// One device of a tier, for operators. Counters since the start of this process.
+struct TierDevice {
+  std::string name;    // its path
+  std::string state;   // starting, ok, out_of_service (probed back in), failed (until a restart)
+  std::string reason;  // why it is not ok, or ""
+  uint64_t capacity_bytes = 0;
+  uint64_t used_bytes = 0;
+  uint64_t prepared_bytes = 0;  // written once at creation, so that first writes are not slow
+  uint64_t prepare_bytes = 0;   // of how many
+  uint64_t reads = 0, writes = 0, read_bytes = 0, write_bytes = 0;
+  uint64_t read_errors = 0, write_errors = 0, timeouts = 0;
+  uint64_t times_out_of_service = 0;
+  double read_seconds = 0, write_seconds = 0;  // sums over transfers, from submission to end
+  uint64_t queued_reads = 0, queued_writes = 0, in_flight = 0;
+  uint64_t chunk_write_bytes = 0;  // headers and payloads in it; write_bytes / this: amplification
+};
+
+// Something an operator should read once.
+struct TierNotice {
+  bool is_warning = false;
+  std::string text;
 };
 
 class Tier {
@@ -101,6 +130,11 @@ class Tier {
   // has been recorded.
   virtual uint64_t room(uint32_t tenant, uint64_t chunk_bytes) const = 0;
 
+  // begin_write() says full and the tenant has nothing of this size to forget, or too little of the
+  // tier: places to forget, perhaps of another tenant or size, that together free space for this
+  // one; how many. Call again for more of the same until room() says so. 0: there is none to give.
+  virtual size_t make_room(uint32_t tenant, uint64_t chunk_bytes, std::span<TierPlace> out) = 0;
+
   // Results of finished transfers, at most out.size(); how many.
   virtual size_t poll(std::span<TierCompletion> out) = 0;
   // Readable when poll() has something; -1: poll once a turn.
@@ -114,6 +148,9 @@ class Tier {
   virtual bool recovering() const = 0;
   virtual std::vector<std::string> recovered_tenants() = 0;
   virtual size_t recovered(std::span<TierRecord> out) = 0;
+
+  virtual std::vector<TierDevice> devices() const { return {}; }
+  virtual std::vector<TierNotice> take_notices() { return {}; }
 };
 
 }  // namespace kvtier::daemon

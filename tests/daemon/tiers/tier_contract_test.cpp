@@ -113,6 +113,30 @@ TEST_P(TierContract, AReadOfAnotherSizeIsRefused) {
   EXPECT_EQ(tier_->begin_read({1, one, target}).code(), Code::kInvalidArgument);
 }
 
+TEST_P(TierContract, ForgettingWhatMakeRoomListsMakesRoom) {
+  start(2);
+  write(1);
+  write(2);
+  tier_->know_tenant(1, "two");
+  const std::vector<std::byte> bytes = content(3);
+  ASSERT_EQ(tier_->begin_write({3, 1, chunk(3), bytes}).code(), Code::kFull);
+  TierPlace places[4];
+  const size_t count = tier_->make_room(1, kSlot, places);
+  ASSERT_GT(count, 0u);
+  for (size_t i = 0; i < count; ++i) tier_->forget(places[i]);
+  Status begun = Error(Code::kFull, "");
+  for (int i = 0; i < 1000 && !begun.ok(); ++i) {
+    begun = tier_->begin_write({3, 1, chunk(3), bytes});
+    if (begun.ok()) break;
+    tier_->tick();
+    TierCompletion none;
+    EXPECT_EQ(tier_->poll({&none, 1}), 0u);
+    clock_.advance_ns(100'000);
+  }
+  ASSERT_TRUE(begun.ok()) << begun.error().message();
+  EXPECT_EQ(finish().code, Code::kOk);
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Tiers, TierContract,
     testing::Values(Maker{"memory",
