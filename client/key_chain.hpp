@@ -44,8 +44,8 @@ struct KeyChain::Impl {
   // that a header verified for one prompt says nothing to another prompt with an equal key. Made
   // when first asked for, kTagBatch chunks at a time, and kept.
   uint64_t tag(size_t chunk, const client::TagSecret& secret) {
-    if (tags_of != secret.id || chunk >= tags.size()) make_tags(chunk, secret);
-    return tags[chunk];
+    if (tags_of_ != secret.id || chunk >= tags_.size()) make_tags(chunk, secret);
+    return tags_[chunk];
   }
 
  private:
@@ -53,8 +53,8 @@ struct KeyChain::Impl {
   // Throws bad_alloc.
   void make_tags(size_t chunk, const client::TagSecret& secret);
   void append_tags(const client::TagSecret& secret);
-  std::vector<uint64_t> tags;  // of a head of the chain
-  uint64_t tags_of = 0;
+  std::vector<uint64_t> tags_;  // of a head of the chain
+  uint64_t tags_of_ = 0;
 };
 
 }  // namespace kvtier

@@ -95,14 +95,14 @@ void derive_keys(const wire::KeySecret& secret, KeyChain::Impl* chain) {
 }  // namespace
 
 void KeyChain::Impl::make_tags(size_t chunk, const client::TagSecret& secret) {
-  if (tags_of != secret.id) tags.clear();
-  tags_of = secret.id;
-  tags.reserve(keys.size());
-  while (tags.size() <= chunk) append_tags(secret);
+  if (tags_of_ != secret.id) tags_.clear();
+  tags_of_ = secret.id;
+  tags_.reserve(keys.size());
+  while (tags_.size() <= chunk) append_tags(secret);
 }
 
 void KeyChain::Impl::append_tags(const client::TagSecret& secret) {
-  const size_t first = tags.size();
+  const size_t first = tags_.size();
   const size_t count = std::min(kTagBatch, keys.size() - first);
   kernels::Hash128 hashes[kTagBatch] = {};
   if (!tokens.empty()) {
@@ -130,7 +130,7 @@ void KeyChain::Impl::append_tags(const client::TagSecret& secret) {
     all.parent = parent(first + i);
     all.position = first + i;
     if (!engine_hashes.empty()) all.engine_hash = engine_hashes[first + i];
-    tags.push_back(XXH3_64bits_withSecret(&all, sizeof all, secret.bytes, sizeof secret.bytes));
+    tags_.push_back(XXH3_64bits_withSecret(&all, sizeof all, secret.bytes, sizeof secret.bytes));
   }
 }
 

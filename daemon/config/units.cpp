@@ -175,8 +175,8 @@ UnitValue parse_share(std::string_view text) {
 }
 
 UnitValue parse_mode(std::string_view text) {
-  const UnitValue wrong = {0, "'" + std::string(text) + "' is not an octal file mode",
-                           "write it as \"0660\""};
+  UnitValue wrong = {0, "'" + std::string(text) + "' is not an octal file mode",
+                     "write it as \"0660\""};
   if (text.size() < 3 || text.size() > 5) return wrong;
   uint64_t mode = 0;
   for (const char c : text) {

@@ -20,8 +20,8 @@ enum class SessionState : uint8_t {
 };
 
 struct Session {
-  Session(uint32_t id_, TenantNumber tenant_, SessionMemory memory_)
-      : id(id_), tenant(tenant_), memory(std::move(memory_)) {}
+  Session(uint32_t number, TenantNumber owner, SessionMemory shared)
+      : id(number), tenant(owner), memory(std::move(shared)) {}
 
   uint32_t id;
   TenantNumber tenant;

@@ -10,7 +10,7 @@
 #include "tools/cli/program.hpp"
 
 int main(int argc, char** argv) {
-  using namespace kvtier::tools;
+  using kvtier::tools::CommandContext;
   std::ios::sync_with_stdio(false);
   std::signal(SIGPIPE, SIG_DFL);  // `kvtier metrics | head` ends quietly
   CommandContext context{.out = std::cout, .err = std::cerr};
@@ -26,8 +26,8 @@ int main(int argc, char** argv) {
     context.columns = size.ws_col;
   }
   try {
-    return run_program({argv + 1, argv + argc}, context);
+    return kvtier::tools::run_program({argv + 1, argv + argc}, context);
   } catch (const std::exception& error) {
-    return context.fail(kExitFailed, error.what());
+    return context.fail(kvtier::tools::kExitFailed, error.what());
   }
 }
