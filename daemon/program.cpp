@@ -108,19 +108,22 @@ class Reloader {
       log_event(LogCode::kConfigUnchanged, "there is no configuration file to read again");
       return;
     }
+    tell_reloading();
     const auto plan = std::make_shared<ReloadPlan>();
     const auto current = std::make_shared<Config>(core_.config());
-    // Refused when the workers are overloaded: whoever asked sees no answer in the log, and asks
-    // again.
-    [[maybe_unused]] const bool queued =
+    // Refused when the workers are overloaded: whoever asked sees that, and asks again.
+    const bool queued =
         executor_.submit({[plan, current, file = file_] { *plan = plan_reload(*current, file); },
                           [this, plan] { [[maybe_unused]] const auto applied = apply(*plan); }});
+    if (!queued)
+      tell_reloaded("Serving; the workers were too busy to read the configuration again");
   }
 
   Result<std::vector<std::string>> now() {
     if (file_.empty()) {
       return Error(Code::kInvalidArgument, "the daemon was started without a configuration file");
     }
+    tell_reloading();
     return apply(plan_reload(core_.config(), file_));
   }
 
@@ -129,9 +132,11 @@ class Reloader {
     switch (plan.verdict) {
       case ReloadPlan::Verdict::kNothingChanged:
         log_event(LogCode::kConfigUnchanged, "{}", plan.message);
+        tell_reloaded("Serving; the configuration has not changed");
         return std::vector<std::string>();
       case ReloadPlan::Verdict::kRefused:
         log_event(LogCode::kConfigRefused, "{}", plan.message);
+        tell_reloaded("Serving; a changed configuration was refused: " + plan.message);
         return Error(Code::kInvalidArgument, plan.message.c_str());
       case ReloadPlan::Verdict::kApply:
         break;
@@ -139,6 +144,7 @@ class Reloader {
     core_.apply_config(plan.config);
     if (Log* log = process_log()) log->set_level(plan.config.log.level);
     log_event(LogCode::kConfigReloaded, "{}", plan.message);
+    tell_reloaded("Serving; " + plan.message);
     return plan.diff.live;
   }
 
@@ -187,6 +193,11 @@ Status make_servers(const Config& config, const DaemonPaths& paths, const std::s
   ServerOptions options;
   options.signals = true;
   options.on_reload = [reloader = parts->reloader.get()] { reloader->later(); };
+  const auto watchdog = std::make_shared<Watchdog>(Watchdog::from_environment());
+  if (watchdog->interval_ns() != 0) {
+    options.idle_tick_ns = std::min(options.idle_tick_ns, watchdog->interval_ns());
+    options.on_tick = [watchdog](uint64_t now_ns) { watchdog->feed(now_ns); };
+  }
   options.on_drain = [] { tell_service_manager("STOPPING=1\nSTATUS=Stopping"); };
   Result<std::unique_ptr<Server>> server =
       Server::create(options, *parts->core, *parts->executor, parts->clock);

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <cstddef>
 #include <cstdlib>
@@ -36,6 +38,33 @@ void tell_service_manager(const std::string& text) {
   ::sendto(socket.get(), text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT,
            reinterpret_cast<const sockaddr*>(&address),
            static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + bytes));
+}
+
+void tell_reloading() {
+  timespec now = {};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  const auto microseconds =
+      static_cast<uint64_t>(now.tv_sec) * 1'000'000 + static_cast<uint64_t>(now.tv_nsec) / 1'000;
+  tell_service_manager("RELOADING=1\nMONOTONIC_USEC=" + std::to_string(microseconds) +
+                       "\nSTATUS=Reading the configuration again");
+}
+
+void tell_reloaded(const std::string& outcome) {
+  // One line: what follows a newline would be read as another field.
+  tell_service_manager("READY=1\nSTATUS=" + outcome.substr(0, outcome.find('\n')));
+}
+
+Watchdog Watchdog::from_environment() {
+  const long pid = number("WATCHDOG_PID");
+  const long microseconds = pid == 0 || pid == ::getpid() ? number("WATCHDOG_USEC") : 0;
+  return Watchdog(microseconds > 0 ? static_cast<uint64_t>(microseconds) * 1'000 : 0);
+}
+
+bool Watchdog::feed(uint64_t now_ns) {
+  if (timeout_ns_ == 0 || now_ns < next_ns_) return false;
+  next_ns_ = now_ns + interval_ns();
+  tell_service_manager("WATCHDOG=1");
+  return true;
 }
 
 std::vector<Fd> take_inherited_sockets() {

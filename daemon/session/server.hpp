@@ -24,7 +24,11 @@ struct ServerOptions {
   // thread.
   bool signals = false;
   std::function<void()> on_reload;
-  std::function<void()> on_drain;               // when it begins
+  std::function<void()> on_drain;  // when it begins
+  // After every tick of the core, at least once in idle_tick_ns while the loop turns: whoever
+  // watches over the loop is told here and nowhere else.
+  std::function<void(uint64_t now_ns)> on_tick;
+  uint64_t idle_tick_ns = 1'000'000'000;        // instead of Core::kTickNs, without any work
   uint64_t attach_deadline_ns = 2'000'000'000;  // from the connect to a complete attach
 };
 
@@ -34,7 +38,6 @@ class Server {
   static constexpr size_t kMessagesPerTurnMax = 4;         // of one connection
   static constexpr size_t kGreetingsMax = 256;             // connected, not attached yet
   static constexpr uint64_t kAcceptPauseNs = 100'000'000;  // when descriptors have run out
-  static constexpr uint64_t kIdleTickNs = 1'000'000'000;   // instead of Core::kTickNs
   static constexpr uint64_t kIdleAfterNs = 2'000'000'000;  // without any work
   static constexpr uint64_t kSlowTurnNs = 100'000'000;     // worth a line in the log
 

@@ -37,7 +37,9 @@ void Server::tick(uint64_t now_ns) {
   core_.tick();
   rings_.rest();
   const bool idle = by_session_.empty() || now_ns > worked_ns_ + kIdleAfterNs;
-  next_tick_ns_ = now_ns + (idle && executor_.pending() == 0 ? kIdleTickNs : Core::kTickNs);
+  next_tick_ns_ =
+      now_ns + (idle && executor_.pending() == 0 ? options_.idle_tick_ns : Core::kTickNs);
+  if (options_.on_tick) options_.on_tick(now_ns);
 }
 
 void Server::read_signals() {

@@ -1,15 +1,16 @@
-# What is installed where, by component: runtime (programs, man pages, units), library, development.
+# What is installed where, by component: daemon (with its units), cli, library, development.
 # Places follow GNUInstallDirs. Nothing here needs root or touches a running system.
 include(CMakePackageConfigHelpers)
 
 set(kvtier_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/kvtier)
 
 # Programs side by side: the CLI starts the daemon that lies beside it.
-foreach(program kvtierd kvtier_cli)
-  if(TARGET ${program})
-    install(TARGETS ${program} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT runtime)
-  endif()
-endforeach()
+if(TARGET kvtierd)
+  install(TARGETS kvtierd RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT daemon)
+endif()
+if(TARGET kvtier_cli)
+  install(TARGETS kvtier_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT cli)
+endif()
 
 get_target_property(kvtier_type kvtier TYPE)
 if(kvtier_type STREQUAL "SHARED_LIBRARY")
@@ -48,12 +49,20 @@ if(KVTIER_SCDOC AND kvtier_man_sources)
     get_filename_component(page ${source} NAME_WLE)
     string(REGEX MATCH "[0-9]$" section ${page})
     set(built ${PROJECT_BINARY_DIR}/man/${page})
-    add_custom_command(OUTPUT ${built}
+    add_custom_command(OUTPUT ${built}.gz
       COMMAND ${CMAKE_COMMAND} -E make_directory ${PROJECT_BINARY_DIR}/man
       COMMAND ${KVTIER_SCDOC} < ${source} > ${built}
+      COMMAND gzip -9nf ${built}
       DEPENDS ${source} VERBATIM)
-    list(APPEND kvtier_man_pages ${built})
-    install(FILES ${built} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section} COMPONENT runtime)
+    list(APPEND kvtier_man_pages ${built}.gz)
+    set(component daemon)
+    if(section EQUAL 1)
+      set(component cli)
+    elseif(section EQUAL 3)
+      set(component development)
+    endif()
+    install(FILES ${built}.gz DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section}
+            COMPONENT ${component})
   endforeach()
   add_custom_target(kvtier_man ALL DEPENDS ${kvtier_man_pages})
 elseif(kvtier_man_sources)
@@ -72,21 +81,14 @@ if(TARGET kvtier_cli)
   # In the default build only: `make demo` builds the programs and nothing else.
   add_custom_target(kvtier_completions ALL
     DEPENDS ${completions}/kvtier.bash ${completions}/kvtier.zsh ${completions}/kvtier.fish)
-  install(FILES ${completions}/kvtier.bash RENAME kvtier COMPONENT runtime
+  install(FILES ${completions}/kvtier.bash RENAME kvtier COMPONENT cli
           DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
-  install(FILES ${completions}/kvtier.zsh RENAME _kvtier COMPONENT runtime
+  install(FILES ${completions}/kvtier.zsh RENAME _kvtier COMPONENT cli
           DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
-  install(FILES ${completions}/kvtier.fish COMPONENT runtime
+  install(FILES ${completions}/kvtier.fish COMPONENT cli
           DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
 endif()
 
-# systemd units name the daemon by its installed path.
-file(GLOB kvtier_units CONFIGURE_DEPENDS systemd/*.in)
-foreach(unit ${kvtier_units})
-  get_filename_component(name ${unit} NAME_WLE)
-  configure_file(${unit} ${PROJECT_BINARY_DIR}/generated/systemd/${name} @ONLY)
-  install(FILES ${PROJECT_BINARY_DIR}/generated/systemd/${name}
-          DESTINATION lib/systemd/system COMPONENT runtime)
-endforeach()
+include(KvtierService)
 
-install(FILES LICENSE CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime)
+include(KvtierPackaging)
