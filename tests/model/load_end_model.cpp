@@ -9,7 +9,7 @@ namespace kvtier::model {
 namespace {
 
 constexpr Register kCount{0}, kPlace{1}, kAgain{2}, kHead{3}, kBody{4}, kNow{5}, kEnded{6};
-constexpr Register kN{8}, kWord{9}, kFound{10};
+constexpr Register kWord{9}, kFound{10};
 
 struct Words {
   int place, cell, revocations, ended, grant, head, body;
