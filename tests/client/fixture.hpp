@@ -50,7 +50,7 @@ class ClientTest : public ::testing::Test {
   }
   static Clock::time_point in(std::chrono::nanoseconds time) { return client::after(time); }
 
-  void open_session(SessionOptions options) {
+  void open_session(const SessionOptions& options) {
     auto session = Session::open(options);
     ASSERT_TRUE(session.ok()) << session.error().message();
     session_ = *std::move(session);

@@ -59,7 +59,7 @@ TEST_F(DaemonLife, AWrongConfigurationIsShownAndEndsWith78) {
   EXPECT_EQ(daemon.wait(), 78);
   EXPECT_NE(daemon.log().find("unknown option 'capacty'"), std::string::npos) << daemon.log();
   EXPECT_NE(daemon.log().find("did you mean 'capacity'"), std::string::npos) << daemon.log();
-  EXPECT_NE(daemon.log().find("^"), std::string::npos);
+  EXPECT_NE(daemon.log().find('^'), std::string::npos);
 }
 
 TEST_F(DaemonLife, AMissingConfigurationEndsWith78) {

@@ -240,7 +240,7 @@ TEST_F(AdminServerTest, TheLoopbackPortServesMetricsOnly) {
     const int fd = socket(AF_INET, SOCK_STREAM, 0);
     EXPECT_EQ(connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
     put(fd, request + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    const std::string text = drain(fd);
+    std::string text = drain(fd);
     close(fd);
     return text;
   };

@@ -32,7 +32,7 @@ class Spawn : public ::testing::Test {
   }
   ~Spawn() override { fs::remove_all(folder); }
   std::string script(const std::string& body) {
-    const std::string path = folder + "/program.sh";
+    std::string path = folder + "/program.sh";
     std::ofstream(path) << "#!/bin/sh\n" << body;
     fs::permissions(path, fs::perms::owner_all);
     return path;
