@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "daemon/admin/core_counters.hpp"
+#include "daemon/log/log_line.hpp"
 
 namespace kvtier::daemon {
 namespace {
@@ -168,6 +169,21 @@ Json view_status(const CoreSnapshot& snapshot) {
           {"spaces", view_list(spaces, view_space)},
           {"sessions", view_list(sessions, view_session)},
           {"counters", view_counters(counters)}};
+}
+
+Json view_event(const LogEvent& event, uint64_t boot, uint64_t lost) {
+  const auto& [sequence, realtime_ns, code, suppressed, message] = event;
+  char cursor[48];
+  std::snprintf(cursor, sizeof cursor, "%" PRIx64 "-%" PRIu64, boot, sequence);
+  const LogCodeRow& row = log_code_row(code);
+  return {{"cursor", cursor},
+          {"time", utc_text(realtime_ns)},
+          {"level", log_level_name(row.level)},
+          {"code", "KV" + std::to_string(row.number)},
+          {"name", log_code_name(code)},
+          {"message", message},
+          {"suppressed", suppressed},
+          {"lost", lost}};
 }
 
 Json view_error(std::string_view code, std::string_view message) {

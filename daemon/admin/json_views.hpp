@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "daemon/core/snapshot.hpp"
+#include "daemon/log/event_ring.hpp"
 
 namespace kvtier::daemon {
 
@@ -21,6 +22,10 @@ Json view_session(const SessionSnapshot& session);
 Json view_chunk(const ChunkSnapshot& chunk);
 Json view_counters(const CoreCounters& counters);
 Json view_client_counters(const ClientCounters& counters);
+
+// A line of /v1/events. `boot` is Log::opened_ns(), `lost` how many events before it are not to be
+// had.
+Json view_event(const LogEvent& event, uint64_t boot, uint64_t lost);
 
 // {"tiers": [...]} and the like.
 template <typename Item>

@@ -10,6 +10,7 @@
 #include "daemon/admin/target.hpp"
 #include "daemon/config/load.hpp"
 #include "daemon/config/show.hpp"
+#include "daemon/log/log.hpp"
 
 namespace kvtier::daemon {
 namespace {
@@ -235,6 +236,43 @@ AdminAnswer get_metrics(const Call& call) {
   });
 }
 
+// "BOOT-SEQUENCE", as in an event. Nothing if it is not one; sequence 0 if it is another daemon's.
+std::optional<uint64_t> read_cursor(const std::string& text, uint64_t boot) {
+  const size_t dash = text.find('-');
+  uint64_t of = 0, sequence = 0;
+  if (dash == std::string::npos || dash == 0) return {};
+  const char* middle = text.data() + dash;
+  const char* end = text.data() + text.size();
+  const auto first = std::from_chars(text.data(), middle, of, 16);
+  const auto second = std::from_chars(middle + 1, end, sequence);
+  const bool good = first.ec == std::errc() && first.ptr == middle && second.ec == std::errc() &&
+                    second.ptr == end && end != middle + 1;
+  if (!good) return {};
+  return of == boot ? sequence : 0;
+}
+
+// Asks the log, not the core: events can be read while the core is stuck.
+AdminAnswer get_events(const Call& call) {
+  const Log* log = process_log();
+  const uint64_t boot = log == nullptr ? 0 : log->opened_ns();
+  uint64_t after = 0;
+  if (const auto given = call.query.find("after"); given != call.query.end()) {
+    const std::optional<uint64_t> cursor = read_cursor(given->second, boot);
+    if (!cursor) return bad_query("after", given->second, "the cursor of an event");
+    after = *cursor;
+  }
+  AdminAnswer answer{.status = 200, .content_type = "application/x-ndjson", .body = ""};
+  if (log == nullptr) return answer;
+  EventBatch batch = log->events().after(after, EventRing::kEventsMax);
+  // Whoever asks without a cursor has missed nothing.
+  uint64_t lost = after == 0 ? 0 : batch.lost;
+  for (const LogEvent& event : batch.events) {
+    answer.body += dump_json(view_event(event, boot, lost));
+    lost = 0;
+  }
+  return answer;
+}
+
 // 200 while it serves clients, even if something is degraded; 503 when it stops or is stuck.
 AdminAnswer get_health(const Call& call) {
   return with_snapshot(call, [](const CoreSnapshot& core) {
@@ -267,6 +305,7 @@ constexpr std::array kRoutes = {
     Route{"POST", "/v1/chunks/*/pin", Access::kChange, false, post_pin},
     Route{"POST", "/v1/chunks/*/unpin", Access::kChange, false, post_unpin},
     Route{"POST", "/v1/flush", Access::kChange, false, post_flush},
+    Route{"GET", "/v1/events", Access::kRead, false, get_events},
     Route{"GET", "/v1/config", Access::kRead, false, get_config},
     Route{"POST", "/v1/reload", Access::kChange, false, post_reload},
 };

@@ -22,6 +22,7 @@
 #include <atomic>
 #include <cerrno>
 #include <exception>
+#include <optional>
 
 #include "daemon/log/log_line.hpp"
 #include "daemon/log/rate_limit.hpp"
@@ -124,6 +125,8 @@ struct Log::Parts {
   LogFormat format = LogFormat::kLogfmt;
   std::atomic<LogLevel> level{LogLevel::kInfo};
   std::array<RateLimit, static_cast<size_t>(LogCode::kCount)> limits;
+  EventRing events;
+  uint64_t opened_ns = 0;
   std::atomic<uint64_t> suppressed{0};
   std::atomic<uint64_t> overruns_reported{0};
   std::shared_ptr<FdSink> sink;
@@ -135,7 +138,8 @@ struct Log::Parts {
     logger->log(spdlog::level::info, spdlog::string_view_t(line.data(), line.size()));
   }
 
-  void write(LogRecord record, fmt::string_view text, fmt::format_args arguments) {
+  void write(LogRecord record, fmt::string_view text, fmt::format_args arguments,
+             std::optional<LogCode> code = {}) {
     std::array<char, kLogMessageBytesMax> buffer;
     size_t size = 0;
     try {
@@ -147,13 +151,14 @@ struct Log::Parts {
     }
     record.message = {buffer.data(), size};
     record.realtime_ns = options.realtime_ns();
+    if (code) events.add(*code, record.realtime_ns, record.suppressed, record.message);
     enqueue(record);
   }
 
   void event(LogCode code, uint64_t suppressed_before, fmt::string_view text,
              fmt::format_args arguments) {
     const LogCodeRow& row = log_code_row(code);
-    write({0, row.level, row.number, suppressed_before, {}}, text, arguments);
+    write({0, row.level, row.number, suppressed_before, {}}, text, arguments, code);
   }
 
   // Says how many lines were dropped, once there is room to say it.
@@ -182,6 +187,7 @@ Result<std::unique_ptr<Log>> Log::open(const LogOptions& options) {
   if (!parts->options.realtime_ns) {
     parts->options.realtime_ns = [] { return clock_ns(CLOCK_REALTIME); };
   }
+  parts->opened_ns = parts->options.realtime_ns();
   parts->sink = std::make_shared<FdSink>(options.fd, wake, options.stop_wait_ns);
   try {
     const SignalsBlocked blocked;
@@ -230,6 +236,14 @@ void Log::event(LogCode code, fmt::string_view format, fmt::format_args argument
 
 void Log::debug(fmt::string_view format, fmt::format_args arguments) {
   if (wants(LogLevel::kDebug)) parts_->write({0, LogLevel::kDebug, 0, 0, {}}, format, arguments);
+}
+
+const EventRing& Log::events() const {
+  return parts_->events;
+}
+
+uint64_t Log::opened_ns() const {
+  return parts_->opened_ns;
 }
 
 uint64_t Log::lines_dropped() const {

@@ -16,6 +16,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "daemon/log/event_ring.hpp"
 #include "daemon/log/log_codes.hpp"
 #include "daemon/log/log_level.hpp"
 #include "kvtier/result.hpp"
@@ -53,6 +54,11 @@ class Log {
 
   void event(LogCode code, fmt::string_view format, fmt::format_args arguments);
   void debug(fmt::string_view format, fmt::format_args arguments);
+
+  // The newest messages with a code, as far as `level` lets them through.
+  const EventRing& events() const;
+  // Of this log, so that sequences of two daemons are not taken for one.
+  uint64_t opened_ns() const;
 
   uint64_t lines_dropped() const;        // because the reader was slow
   uint64_t messages_suppressed() const;  // by the rate limit

@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::array kRows = {
 #define KVTIER_LOG_CODE(name, number, level, summary, remedy) \
-  LogCodeRow{number, LogLevel::level, summary, remedy},
+  LogCodeRow{#name, number, LogLevel::level, summary, remedy},
 #include "daemon/log/log_codes.inc"
 #undef KVTIER_LOG_CODE
 };
@@ -31,6 +31,16 @@ std::span<const LogCodeRow> log_code_rows() {
 
 const LogCodeRow& log_code_row(LogCode code) {
   return kRows.at(static_cast<size_t>(code));
+}
+
+std::string log_code_name(LogCode code) {
+  std::string name;
+  for (const char c : log_code_row(code).enumerator.substr(1)) {
+    const bool upper = c >= 'A' && c <= 'Z';
+    if (upper && !name.empty()) name += '_';
+    name += upper ? static_cast<char>(c - 'A' + 'a') : c;
+  }
+  return name;
 }
 
 std::string_view log_level_name(LogLevel level) {

@@ -20,6 +20,7 @@ enum class LogCode : uint16_t {
 };
 
 struct LogCodeRow {
+  std::string_view enumerator;  // "kSessionAttached"
   uint16_t number;
   LogLevel level;
   std::string_view summary;
@@ -29,6 +30,7 @@ struct LogCodeRow {
 std::span<const LogCodeRow> log_code_rows();
 const LogCodeRow& log_code_row(LogCode code);
 
+std::string log_code_name(LogCode code);          // "session_attached"
 std::string_view log_level_name(LogLevel level);  // "warning"
 
 // docs/messages.md is this text, checked by a test.

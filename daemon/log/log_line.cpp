@@ -66,8 +66,8 @@ std::string render_line(LogFormat format, const LogRecord& record) {
     out += std::string(log_level_name(record.level)) + " ";
     append_message(out, record);
   } else {
-    out += "ts=" + time_text(record.realtime_ns, "%Y-%m-%dT%H:%M:%S");
-    out += "Z level=" + std::string(log_level_name(record.level));
+    out += "ts=" + utc_text(record.realtime_ns);
+    out += " level=" + std::string(log_level_name(record.level));
     if (record.number != 0) out += " code=KV" + std::to_string(record.number);
     out += " msg=\"";
     append_escaped(out, record.message, Quotes::kEscape);
@@ -75,6 +75,10 @@ std::string render_line(LogFormat format, const LogRecord& record) {
     if (record.suppressed != 0) out += " suppressed=" + std::to_string(record.suppressed);
   }
   return out + "\n";
+}
+
+std::string utc_text(uint64_t realtime_ns) {
+  return time_text(realtime_ns, "%Y-%m-%dT%H:%M:%S") + "Z";
 }
 
 LogFormat choose_log_format(LogFormat format, int fd) {

@@ -24,6 +24,9 @@ struct LogRecord {
 // says cannot forge a line.
 std::string render_line(LogFormat format, const LogRecord& record);
 
+// 2026-01-02T03:04:05.678Z
+std::string utc_text(uint64_t realtime_ns);
+
 // What kAuto means for this descriptor: journal if the service manager says that it reads it
 // ($JOURNAL_STREAM names its device and inode), text on a terminal, else logfmt.
 LogFormat choose_log_format(LogFormat format, int fd);

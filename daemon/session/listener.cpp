@@ -123,6 +123,8 @@ Result<Listener> Listener::adopt(Fd socket, const ListenOptions& options) {
                          "SOCK_SEQPACKET one: use ListenSequentialPacket=",
                          options.path.c_str());
   }
+  // Again, so that the credentials that clients see on it are this process's.
+  if (::listen(socket.get(), kBacklog) != 0) return at_path("listening on", options.path);
   ::fcntl(socket.get(), F_SETFL, O_NONBLOCK);
   ::fcntl(socket.get(), F_SETFD, FD_CLOEXEC);
   return Listener(std::move(socket), options);

@@ -13,8 +13,9 @@ std::span<const Command* const> command_table() {
       &chunk_drop_command(),     &chunk_pin_command(),     &chunk_unpin_command(),
       &flush_command(),          &config_check_command(),  &config_show_command(),
       &config_default_command(), &config_reload_command(), &doctor_command(),
-      &replay_command(),         &bench_command(),         &metrics_command(),
-      &version_command(),        &completion_command(),
+      &events_command(),         &dump_command(),          &replay_command(),
+      &bench_command(),          &metrics_command(),       &version_command(),
+      &completion_command(),
   };
   return kTable;
 }

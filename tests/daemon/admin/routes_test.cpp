@@ -1,10 +1,14 @@
 // What each path answers, to whom; without sockets.
 #include "daemon/admin/routes.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <nlohmann/json.hpp>
+#include <sstream>
 
+#include "daemon/log/log.hpp"
 #include "tests/daemon/admin/fake_core.hpp"
 
 namespace kvtier::daemon {
@@ -69,6 +73,44 @@ TEST_F(Routes, NoListButChunksShowsKeys) {
                            "/metrics", "/healthz", "/v1/config"}) {
     EXPECT_EQ(ask("GET", path).body.find(sample_chunk().key), std::string::npos) << path;
   }
+}
+
+// Without a log there are no events; with one they are lines, also while the core is stuck.
+TEST_F(Routes, EventsAreLinesWithACursorToGoOnFrom) {
+  EXPECT_EQ(ask("GET", "/v1/events").body, "");
+  const int sink = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
+  LogOptions options;
+  options.fd = sink;
+  ASSERT_TRUE(start_log(options).ok());
+  mailbox.mode = FakeMailbox::Mode::kStuck;
+  log_event(LogCode::kReady, "serving on {}", "here");
+  log_event(LogCode::kTierFull, "no room");
+  const AdminAnswer all = ask("GET", "/v1/events", Access::kRead);
+  EXPECT_EQ(all.status, 200u);
+  EXPECT_EQ(all.content_type, "application/x-ndjson");
+  std::istringstream lines(all.body);
+  std::string line;
+  std::getline(lines, line);
+  const auto first = nlohmann::json::parse(line);
+  EXPECT_EQ(first["code"], "KV1001");
+  EXPECT_EQ(first["name"], "ready");
+  EXPECT_EQ(first["level"], "info");
+  EXPECT_EQ(first["message"], "serving on here");
+  EXPECT_EQ(first["suppressed"], 0);
+  EXPECT_EQ(first["lost"], 0);
+  std::getline(lines, line);
+  EXPECT_EQ(nlohmann::json::parse(line)["name"], "tier_full");
+  // From a cursor what is newer; of another daemon's everything.
+  const std::string cursor = first["cursor"];
+  EXPECT_EQ(ask("GET", "/v1/events?after=" + cursor).body, line + "\n");
+  EXPECT_EQ(ask("GET", "/v1/events?after=1-1").body, all.body);
+  for (const char* bad : {"", "x", "1", "-1", "1-", "1-x", "zz-1"}) {
+    EXPECT_EQ(ask("GET", std::string("/v1/events?after=") + bad).status, 400u) << bad;
+  }
+  EXPECT_EQ(ask("GET", "/v1/events", Access::kNone).status, 403u);
+  EXPECT_EQ(ask("GET", "/v1/events", Access::kRead, true).status, 404u);  // not on the port
+  stop_log();
+  ::close(sink);
 }
 
 TEST_F(Routes, ChangesReachTheCore) {

@@ -24,6 +24,8 @@ const Command& config_show_command();
 const Command& config_default_command();
 const Command& config_reload_command();
 const Command& doctor_command();
+const Command& events_command();
+const Command& dump_command();
 const Command& metrics_command();
 const Command& version_command();
 const Command& completion_command();

@@ -240,6 +240,7 @@ Facts gather_facts(const CommandContext& context, const std::string& root) {
   const Attached attached = try_attach_socket(context.socket);
   facts.attach_error = attached.error;
   gather_daemon(context, facts);
+  facts.daemon_pid = attached.daemon;
   const std::string limits =
       attached.daemon > 0 ? root + "proc/" + std::to_string(attached.daemon) + "/limits" : "";
   facts.of_daemon = !limits.empty() && !read_file(limits).empty();

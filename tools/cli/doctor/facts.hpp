@@ -29,6 +29,7 @@ struct Facts {
   uid_t uid = 0;
   // Of the process that serves or would serve: the daemon's if it answers, else this one's.
   bool of_daemon = false;
+  pid_t daemon_pid = 0;  // 0: not known
   uint64_t memlock_bytes = 0;
   uint64_t open_files_max = 0;
   uint64_t cgroup_memory_bytes = kNoLimit;  // the smallest limit on its way to the root
