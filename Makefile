@@ -3,7 +3,7 @@ PREFIX ?= /usr/local
 PRESET ?= release
 S := tools/scripts
 
-.PHONY: build deps demo test bench bench-peers fuzz tidy format format-check install uninstall clean help
+.PHONY: build deps demo test test-engines bench bench-peers fuzz tidy format format-check install uninstall clean help
 
 build: ## build (PRESET=release|dev|asan|tsan)
 	@cmake --preset $(PRESET) && cmake --build --preset $(PRESET)
@@ -16,6 +16,9 @@ demo: ## install what is missing, build, replay a trace (TRACE=FILE) with real b
 
 test: ## install what is missing, build, run all tests, sanitizers and checks
 	@$(S)/test.sh
+
+test-engines: ## the Python package and vLLM, Transformers on a real daemon (installs them: 2.5 GB)
+	@$(S)/engines.sh test
 
 bench: ## all benchmarks beside their limits (BENCH="lookup load")
 	@$(S)/bench.sh

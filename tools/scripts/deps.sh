@@ -2,7 +2,7 @@
 # Installs the Debian packages that are missing, and nothing else: lists them first, leaves no service of
 # theirs running or enabled, puts kernel settings back. Needs no network when everything is there.
 #
-# Usage: deps.sh [build] [test] [bench] [fuzz]     (default: build test)
+# Usage: deps.sh [build] [test] [bench] [fuzz] [engines]     (default: build test)
 set -euo pipefail
 # shellcheck source=tools/scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -14,6 +14,7 @@ test_packages=(clang-format-14 clang-tidy-14 python3 zstd scdoc procps
   systemd systemd-container dbus dpkg-dev lintian)
 bench_packages=(redis-server)
 fuzz_packages=(clang-14 llvm-14)
+engine_packages=(python3 python3-venv python3-dev binutils)
 
 [ $# -gt 0 ] || set -- build test
 wanted=()
@@ -23,7 +24,8 @@ for set_name in "$@"; do
     test) wanted+=("${test_packages[@]}") ;;
     bench) wanted+=("${bench_packages[@]}") ;;
     fuzz) wanted+=("${fuzz_packages[@]}") ;;
-    *) fail "unknown set '$set_name'; use build, test, bench or fuzz" ;;
+    engines) wanted+=("${engine_packages[@]}") ;;
+    *) fail "unknown set '$set_name'; use build, test, bench, fuzz or engines" ;;
   esac
 done
 

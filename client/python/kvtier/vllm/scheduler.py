@@ -1,0 +1,370 @@
+"""The connector in vLLM's scheduler: what is cached, what is loaded, what is stored. One thread, the scheduler's;
+nothing here waits for the daemon (a segment's first use may ask it once, within `call_deadline`).
+
+A chunk is promised only while this side holds a lease on it; the lease ends when the workers, with leases of
+their own, have loaded it. KV is stored one step after it was computed, when the step is known to be good: what
+was computed behind a load that failed is never stored, on any rank.
+"""
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Optional
+
+import kvtier
+
+from .messages import Load, Prefill, StepMetadata, Store, WorkerReport
+from .namespace import folder_fingerprint
+from .options import Options
+from .stats import KvTierStats
+
+if TYPE_CHECKING:
+    from vllm.v1.request import Request
+
+_COUNTED_MISSES = ("unavailable", "absent", "lower", "shard")
+_PREFILL_TOKENS_MIN = 64  # shorter ones measure overhead
+
+
+@dataclass
+class Tracked:
+    """A request that the engine knows."""
+
+    request: Request
+    lora: bytes = b""
+    chain: Optional[kvtier.KeyChain] = None
+    chain_hashes: int = 0  # chunks in `chain`
+    asked: bool = False
+    promise: Optional[kvtier.Match] = None
+    first: int = 0  # chunk at which the promise begins
+    load: Optional[Load] = None  # given to the workers, outcome not known
+    stored: int = 0  # chunks before it are stored, being stored, or not ours to store
+    stores: set[int] = field(default_factory=set)  # under way
+
+
+@dataclass
+class OpenStore:
+    request: str
+    hashes: list[bytes]  # of the chunks, vLLM's own
+    parents: list[Optional[bytes]]
+    tokens: list[list[int]]
+    chunks: list[int]
+    lora_name: Optional[str]
+    ranks: int = 0
+    held: Optional[frozenset[int]] = None
+
+
+class Scheduler:
+    def __init__(self, session: kvtier.Session, space: kvtier.Space, options: Options, block_size: int,
+                 events: bool) -> None:
+        self._session = session
+        self._space = space
+        self._options = options
+        self._per_chunk = options.blocks_per_chunk
+        self._block_size = block_size
+        self._chunk_tokens = block_size * options.blocks_per_chunk
+        self._ranks = space.spec.shards
+        self._events_wanted = events
+        self._events: list[Any] = []
+        self._tracked: dict[str, Tracked] = {}
+        self._open_stores: dict[int, OpenStore] = {}
+        self._last_store = 0
+        self._loads: list[Load] = []
+        self._finishing: list[str] = []
+        self._final_stores: list[Store] = []
+        self._kv_cache_manager: Any = None
+        self._lora_digests: dict[str, tuple[float, bytes]] = {}
+        self._load_rate = 2e9  # bytes a second, until measured
+        self.stats = KvTierStats()
+
+    def bind(self, kv_cache_manager: Any) -> None:
+        self._kv_cache_manager = kv_cache_manager
+
+    # Keys
+
+    def _lora_digest(self, request: Request) -> bytes:
+        """vLLM's hashes name an adapter by name and path; this names its weights."""
+        lora = request.lora_request
+        if lora is None:
+            return b""
+        path = lora.lora_path
+        try:
+            changed = max(entry.stat().st_mtime for entry in os.scandir(path))
+            known = self._lora_digests.get(path)
+            if known is None or known[0] != changed:
+                known = (changed, bytes.fromhex(folder_fingerprint(path)))
+                self._lora_digests[path] = known
+            return known[1]
+        except (OSError, ValueError):
+            return hashlib.sha256(f"{lora.lora_name}:{path}".encode()).digest()
+
+    def _hashes(self, state: Tracked, first: int, end: int) -> list[bytes]:
+        """One hash a chunk: that of its last block, which names all before it."""
+        step = self._per_chunk
+        hashes = state.request.block_hashes[(first + 1) * step - 1:end * step:step]
+        if state.lora:
+            return [hashlib.sha256(h + state.lora).digest() for h in hashes]
+        if hashes and len(hashes[0]) != 32:  # a short hash (xxhash): named by its digest
+            return [hashlib.sha256(b"short" + h).digest() for h in hashes]
+        return [bytes(h) for h in hashes]
+
+    def _refold(self, state: Tracked) -> None:
+        end = len(state.request.block_hashes) // self._per_chunk
+        tokens = state.request.all_token_ids[:end * self._chunk_tokens]
+        state.chain = self._space.fold(self._hashes(state, 0, end), tokens) if end else None
+        state.chain_hashes = end
+
+    def _chain(self, state: Tracked) -> Optional[kvtier.KeyChain]:
+        if state.chain is None or state.chain_hashes < len(state.request.block_hashes) // self._per_chunk:
+            self._refold(state)
+        return state.chain
+
+    # Requests come
+
+    def on_new_request(self, request: Request) -> None:
+        state = Tracked(request, self._lora_digest(request))
+        self._tracked[request.request_id] = state
+        if request.prompt_token_ids is not None:
+            self._chain(state)  # here and not while scheduling: a long prompt takes its time
+
+    def matched_tokens(self, request: Request, computed: int) -> tuple[int, bool]:
+        state = self._tracked.get(request.request_id)
+        if state is None:  # known to the engine before the connector
+            self.on_new_request(request)
+            state = self._tracked[request.request_id]
+        state.promise = None
+        state.stored = 0
+        first = computed // self._chunk_tokens
+        # One token must be left to compute: its logits are wanted.
+        chunks = (request.num_tokens - 1) // self._chunk_tokens
+        if (not self._options.load or request.skip_reading_prefix_cache or chunks <= first
+                or computed % self._chunk_tokens):
+            return 0, False
+        if not state.asked:
+            state.asked = True
+            self.stats.add("tokens_asked", (chunks - first) * self._chunk_tokens)
+        match = self._match(state, first, chunks - first)
+        if match is None:
+            self.stats.add("misses_unavailable")
+            return 0, False
+        if match.ended != "none":
+            reason = match.ended if match.ended in _COUNTED_MISSES else "other"
+            self.stats.add(f"misses_{reason}")
+        count = match.chunks
+        tokens = count * self._chunk_tokens
+        if count == 0 or tokens < self._options.load_tokens_min:
+            return 0, False
+        state.promise, state.first = match, first
+        seconds = count * self._space.spec.chunk_bytes / self._load_rate
+        self.stats.add("tokens_promised", tokens)
+        return tokens, seconds > self._options.async_load_seconds
+
+    def _match(self, state: Tracked, first: int, chunks: int) -> Optional[kvtier.Match]:
+        chain = self._chain(state)
+        if chain is None:
+            return None
+        match = self._space.match(chain, first=first, chunks_max=chunks)
+        if match.ended == "unavailable" and self._session.attached:
+            # The daemon came back under another secret: keys are made anew.
+            self._refold(state)
+            if state.chain is None:
+                return None
+            match = self._space.match(state.chain, first=first, chunks_max=chunks)
+        if match.chunks and self._options.plan:
+            plan = self._space.plan(self._space.lookup(state.chain, first), first)
+            if plan.recompute_seconds > 0 and plan.load_chunks < match.chunks:
+                return self._space.match(state.chain, first=first, chunks_max=plan.load_chunks)
+        return match
+
+    def allocated(self, request: Request, blocks: Any, tokens: int) -> None:
+        state = self._tracked.get(request.request_id)
+        if state is None or tokens == 0 or state.promise is None or state.load is not None:
+            return
+        count = min(tokens // self._chunk_tokens, state.promise.chunks)
+        end = state.first + count
+        block_ids = blocks.get_block_ids()[0]
+        chosen = block_ids[state.first * self._per_chunk:end * self._per_chunk]
+        state.load = Load(
+            request.request_id, self._hashes(state, 0, end), state.first, list(chosen),
+            self._load_deadline(state, end), False)
+        self._loads.append(state.load)
+
+    def _load_deadline(self, state: Tracked, end: int) -> float:
+        """Past it, computing would have been done; but never below what a busy machine needs."""
+        most = self._options.load_seconds_max
+        if not self._options.plan or state.chain is None:
+            return most
+        plan = self._space.plan(self._space.lookup(state.chain, state.first), state.first)
+        return min(most, max(0.2, plan.load_deadline)) if plan.load_deadline > 0 else most
+
+    # Steps
+
+    def build(self, output: Any) -> StepMetadata:
+        meta = StepMetadata(idle=output.total_num_scheduled_tokens == 0)
+        scheduled = output.num_scheduled_tokens
+        for load in self._loads:
+            load.asynchronous = load.request not in scheduled
+        meta.loads, self._loads = self._loads, []
+        meta.finishing, self._finishing = self._finishing, []
+        meta.stores, self._final_stores = self._final_stores, []
+        # Blocks that a load of this or an unfinished step fills may be shared already: nothing is stored from
+        # blocks before it is known that they hold what they should.
+        settled = not any(s.load and not s.load.asynchronous for s in self._tracked.values())
+        for state in self._tracked.values():
+            if state.load is None:
+                state.promise = None  # a promise that was not taken up is asked for again
+            if state.request.status.name == "PREEMPTED":
+                meta.fence.extend(state.stores)
+            elif settled and state.load is None and self._options.store:
+                self._store_computed(state, meta.stores)
+        meta.prefill = self._prefill(output, meta)
+        return meta
+
+    def drain(self) -> StepMetadata:
+        """The connector was turned off: what is under way comes to its end, nothing new begins."""
+        meta = StepMetadata(loads=self._loads, finishing=self._finishing, fence=list(self._open_stores))
+        self._loads, self._finishing = [], []
+        for load in meta.loads:
+            load.asynchronous = False
+        return meta
+
+    def _store_computed(self, state: Tracked, into: list[Store]) -> None:
+        request = state.request
+        # What steps that have ended computed: in flight and just scheduled ones may still turn out bad.
+        computed = request.num_computed_tokens - request.num_in_flight_tokens
+        end = min(computed // self._chunk_tokens, len(request.block_hashes) // self._per_chunk)
+        if end <= state.stored:
+            return
+        chunks = self._missing(state, state.stored, end)
+        state.stored = end
+        if not chunks:
+            return
+        (block_ids,) = self._kv_cache_manager.get_block_ids(request.request_id)
+        into.append(self._store(state, chunks, block_ids))
+
+    def _missing(self, state: Tracked, first: int, end: int) -> list[int]:
+        """Chunks of [first, end) that are not cached. Advice; without a daemon, none: nothing can be stored."""
+        chain = self._chain(state)
+        if chain is None or not self._session.attached:
+            return []
+        missing = []
+        at = first
+        while at < end:
+            if self._ranks == 1:
+                present = self._space.lookup(chain, at).chunks
+            else:
+                present = self._space.match(chain, first=at, chunks_max=end - at, touch=False).chunks
+            at += present
+            if at < end:
+                missing.append(at)
+                at += 1
+        self.stats.add("chunks_present", end - first - len(missing))
+        return missing
+
+    def _store(self, state: Tracked, chunks: list[int], block_ids: list[int]) -> Store:
+        self._last_store += 1
+        request, end = state.request, chunks[-1] + 1
+        per, tokens = self._per_chunk, self._chunk_tokens
+        blocks = [block for chunk in chunks for block in block_ids[chunk * per:(chunk + 1) * per]]
+        store = Store(self._last_store, request.request_id, self._hashes(state, 0, end),
+                      list(request.all_token_ids[:end * tokens]), chunks, blocks)
+        state.stores.add(store.number)
+        known = OpenStore(request.request_id, [], [], [], chunks, None)
+        if self._events_wanted:
+            hashes = request.block_hashes
+            known.hashes = [hashes[(chunk + 1) * per - 1] for chunk in chunks]
+            known.parents = [hashes[chunk * per - 1] if chunk else None for chunk in chunks]
+            known.tokens = [store.tokens[chunk * tokens:(chunk + 1) * tokens] for chunk in chunks]
+            known.lora_name = request.lora_request.lora_name if request.lora_request else None
+        self._open_stores[store.number] = known
+        return store
+
+    def _prefill(self, output: Any, meta: StepMetadata) -> Optional[Prefill]:
+        """A step with one request that computes many tokens and loads nothing says what computing costs."""
+        if len(output.num_scheduled_tokens) != 1 or meta.loads:
+            return None
+        ((name, tokens),) = output.num_scheduled_tokens.items()
+        state = self._tracked.get(name)
+        if state is None or tokens < _PREFILL_TOKENS_MIN:
+            return None
+        return Prefill(tokens, state.request.num_computed_tokens)
+
+    # Steps have ended
+
+    def ended(self, output: Any) -> None:
+        invalid = output.invalid_block_ids or ()
+        received = output.finished_recving or ()
+        report = output.kv_connector_worker_meta
+        loaded = report.loaded if isinstance(report, WorkerReport) else ()
+        for name, state in self._tracked.items():
+            load = state.load
+            if load is None or name not in (received if load.asynchronous else loaded):
+                continue
+            state.load = state.promise = None
+            if any(block in invalid for block in load.blocks):
+                # Computed anew, by a step that has not ended: stored after it.
+                state.stored = 0
+        if isinstance(report, WorkerReport):
+            self._hear(report)
+
+    def _hear(self, report: WorkerReport) -> None:
+        if report.load_bytes > 1 << 20 and report.load_seconds > 0:
+            rate = report.load_bytes / report.load_seconds
+            self._load_rate += 0.25 * (rate - self._load_rate)
+        for number, (ranks, chunks) in report.stores.items():
+            known = self._open_stores.get(number)
+            if known is None:
+                continue
+            known.ranks += ranks
+            known.held = chunks if known.held is None else known.held & chunks
+            if known.ranks < self._ranks:
+                continue
+            del self._open_stores[number]
+            state = self._tracked.get(known.request)
+            if state is not None:
+                state.stores.discard(number)
+            if self._events_wanted:
+                self._announce(known)
+
+    def _announce(self, known: OpenStore) -> None:
+        from vllm.distributed.kv_events import MEDIUM_CPU, BlockStored
+        from vllm.v1.core.kv_cache_utils import maybe_convert_block_hash as external
+
+        for i, chunk in enumerate(known.chunks):
+            if known.held is None or chunk not in known.held:
+                continue
+            parent = known.parents[i]
+            self._events.append(BlockStored(
+                block_hashes=[external(known.hashes[i])],
+                parent_block_hash=None if parent is None else external(parent),
+                token_ids=known.tokens[i], block_size=self._chunk_tokens, lora_id=None,
+                medium=MEDIUM_CPU, lora_name=known.lora_name))
+
+    def take_events(self) -> Iterable[Any]:
+        taken, self._events = self._events, []
+        return taken
+
+    # Requests go
+
+    def finished(self, request: Request, block_ids: list[int]) -> bool:
+        """Whether its blocks must be kept until its stores have ended."""
+        state = self._tracked.pop(request.request_id, None)
+        if state is None:
+            return False
+        self._loads = [load for load in self._loads if load.request != request.request_id]
+        if state.load is None and self._options.store and request.num_computed_tokens:
+            final: list[Store] = []
+            computed = request.num_computed_tokens - request.num_in_flight_tokens
+            end = min(computed // self._chunk_tokens, len(request.block_hashes) // self._per_chunk,
+                      len(block_ids) // self._per_chunk)
+            if end > state.stored:
+                chunks = self._missing(state, state.stored, end)
+                if chunks:
+                    final.append(self._store(state, chunks, block_ids))
+            self._final_stores.extend(final)
+        if not state.stores:
+            return False
+        self._finishing.append(request.request_id)
+        return True
+

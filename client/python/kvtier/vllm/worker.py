@@ -1,0 +1,192 @@
+"""The connector in a vLLM worker: moves whole blocks, as the opaque bytes they are, between the engine's paged
+memory and kvtier. Loads within a step are made by the engine's thread, others and all stores by a moving thread.
+Nothing here fails a request: a load that did not come is reported, and vLLM computes it.
+"""
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Optional
+
+import kvtier
+
+from .messages import Load, StepMetadata, Store, WorkerReport
+from .options import Options
+from .stats import KvTierStats
+
+if TYPE_CHECKING:
+    import torch
+
+# An empty step waits this long for stores: a loop of empty steps would take the CPU from them.
+_IDLE_WAIT = 0.002
+
+
+def paged_layout(tensors: list[torch.Tensor], num_blocks: int) -> kvtier.PagedLayout:
+    """Where blocks lie: one plane a layer. Layers that share memory are one plane. Raises ValueError for memory
+    whose blocks are not runs of bytes."""
+    planes = {}
+    for tensor in tensors:
+        rows, rest = divmod(tensor.shape[0], num_blocks)
+        if tensor.device.type != "cpu":
+            raise ValueError(f"KV memory on {tensor.device.type} is not supported by this version")
+        if rest or rows == 0:
+            raise ValueError(f"a layer's memory has {tensor.shape[0]} rows for {num_blocks} blocks")
+        stride = tensor.stride(0) * tensor.element_size()
+        row_bytes = tensor[0].numel() * tensor.element_size()
+        if not tensor[0].is_contiguous() or (rows > 1 and stride != row_bytes):
+            raise ValueError(f"a block of a layer is not one run of bytes (strides {tensor.stride()})")
+        planes[tensor.data_ptr()] = (tensor.data_ptr(), stride * rows, row_bytes * rows)
+    return kvtier.PagedLayout(list(planes.values()), num_blocks)
+
+
+class Worker:
+    def __init__(self, space: kvtier.Space, options: Options, first_rank: bool) -> None:
+        self._space = space
+        self._options = options
+        self._first_rank = first_rank
+        self._mover = kvtier.Mover(
+            jobs_max=max(1, options.store_queue_jobs), bytes_max=options.store_queue_bytes)
+        self._layout: Optional[kvtier.PagedLayout] = None
+        self._memory: Any = None  # keeps the engine's tensors
+        self._store_jobs: dict[int, Store] = {}  # by the mover's number
+        self._load_jobs: dict[int, Load] = {}
+        self._job_of_store: dict[int, int] = {}
+        self._open: dict[str, int] = {}  # stores under way, by request
+        self._finishing: set[str] = set()
+        self._received: set[str] = set()
+        self._failed_blocks: set[int] = set()
+        self._report = WorkerReport()
+        self._loaded: set[str] = set()
+        self._began: Optional[float] = None
+        self.stats = KvTierStats()
+
+    def register(self, tensors: list[torch.Tensor], num_blocks: int) -> None:
+        layout = paged_layout(tensors, num_blocks)
+        due = self._space.spec.chunk_bytes // self._options.blocks_per_chunk
+        if layout.block_bytes != due:
+            raise ValueError(f"a block has {layout.block_bytes} bytes where {due} were announced")
+        self._layout, self._memory = layout, tensors
+
+    # A step begins
+
+    def begin(self, meta: StepMetadata) -> None:
+        """Before anything of the step overwrites a block."""
+        self._finishing.update(meta.finishing)
+        jobs = [self._job_of_store[number] for number in meta.fence if number in self._job_of_store]
+        if jobs:
+            self._mover.wait(jobs)  # ends by the stores' own deadlines
+        self._began = time.monotonic() if meta.prefill else None
+
+    def load(self, meta: StepMetadata) -> None:
+        for load in meta.loads:
+            if not load.asynchronous:
+                self._load_now(load)
+            elif not self._begin_load(load):
+                self._load_now(load)
+                self._received.add(load.request)
+
+    def _begin_load(self, load: Load) -> bool:
+        chain = self._space.fold(load.hashes)
+        if chain is None or self._layout is None:
+            return False
+        job = self._mover.submit_load(
+            self._space, chain, load.first, load.count, self._layout, load.blocks, load.seconds_max)
+        if job is not None:
+            self._load_jobs[job] = load
+        return job is not None
+
+    def _load_now(self, load: Load) -> None:
+        done, moved, begin = 0, 0, time.monotonic()
+        chain = self._space.fold(load.hashes)
+        if chain is not None and self._layout is not None:
+            with self._space.match(chain, first=load.first) as match:
+                if match.chunks:
+                    loaded = self._space.load_blocks(
+                        match, self._layout, load.blocks[:match.chunks * self._options.blocks_per_chunk],
+                        chunks=match.chunks, timeout=load.seconds_max)
+                    done, moved = loaded.chunks, loaded.bytes
+        self._loaded.add(load.request)
+        self._count_load(load, done, moved, time.monotonic() - begin)
+
+    def _count_load(self, load: Load, done: int, moved: int, seconds: float) -> None:
+        self.stats.add("chunks_loaded", done)
+        self.stats.add("load_bytes", moved)
+        self.stats.add("load_seconds", seconds)
+        self._report.load_bytes += moved
+        self._report.load_seconds += seconds
+        if done < load.count:
+            self.stats.add("chunks_failed", load.count - done)
+            self._failed_blocks.update(load.blocks[done * self._options.blocks_per_chunk:])
+
+    # A step ends
+
+    def save(self, meta: StepMetadata) -> None:
+        if meta.prefill is not None and self._began is not None and self._first_rank:
+            seconds = time.monotonic() - self._began
+            self._space.report_prefill(meta.prefill.tokens, meta.prefill.context, seconds)
+        for store in meta.stores:
+            self._begin_store(store)
+        if meta.idle and self._store_jobs:
+            self._mover.wait(list(self._store_jobs), _IDLE_WAIT)
+
+    def _begin_store(self, store: Store) -> None:
+        job = None
+        chain = self._space.fold(store.hashes, store.tokens)
+        if chain is not None and self._layout is not None:
+            job = self._mover.submit_store(
+                self._space, chain, store.chunks, self._layout, store.blocks, self._options.store_seconds_max)
+        if job is None:
+            self.stats.add("chunks_dropped", len(store.chunks))
+            self._report.stores[store.number] = (1, frozenset())
+            return
+        self._store_jobs[job] = store
+        self._job_of_store[store.number] = job
+        self._open[store.request] = self._open.get(store.request, 0) + 1
+
+    def completed(self) -> tuple[set[str], set[str]]:
+        """Requests whose stores have all ended after they finished, and whose loads have ended."""
+        for completion in self._mover.poll():
+            store = self._store_jobs.pop(completion.id, None)
+            if store is not None:
+                self._stored(store, completion)
+                continue
+            load = self._load_jobs.pop(completion.id)
+            self._count_load(load, completion.chunks, completion.bytes, completion.seconds)
+            self._received.add(load.request)
+        sent = {name for name in self._finishing if name not in self._open}
+        self._finishing -= sent
+        received, self._received = self._received, set()
+        return sent, received
+
+    def _stored(self, store: Store, completion: kvtier.Completion) -> None:
+        del self._job_of_store[store.number]
+        self._open[store.request] -= 1
+        if self._open[store.request] == 0:
+            del self._open[store.request]
+        held = []
+        for chunk, outcome in zip(store.chunks, completion.outcomes):
+            if outcome == "stored":
+                self.stats.add("chunks_stored")
+            elif outcome == "present":
+                self.stats.add("chunks_present")
+            else:
+                self.stats.add("chunks_refused")
+                continue
+            held.append(chunk)
+        self.stats.add("store_bytes", completion.bytes)
+        self.stats.add("store_seconds", completion.seconds)
+        self._report.stores[store.number] = (1, frozenset(held))
+
+    def take_failed_blocks(self) -> set[int]:
+        failed, self._failed_blocks = self._failed_blocks, set()
+        return failed
+
+    def take_report(self) -> Optional[WorkerReport]:
+        report, self._report = self._report, WorkerReport()
+        report.loaded = frozenset(self._loaded)
+        self._loaded = set()
+        return report if report.stores or report.loaded or report.load_bytes else None
+
+    def close(self) -> None:
+        # What the moving thread reads or writes is about to go.
+        self._mover.wait(list(self._store_jobs) + list(self._load_jobs), self._options.store_seconds_max)
+        del self._mover

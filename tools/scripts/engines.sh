@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# A virtual environment with the real engines (vLLM's CPU build, Transformers) and the wheel of this tree, out of
+# the C++ build's way: build/engines. Packages and their hashes are fixed in tools/engines.
+#
+# Usage: engines.sh install | test [pytest arguments] | run COMMAND... | lock
+#   install  make or complete the environment, then build and install the wheel (again when sources changed)
+#   test     install, then the Python package's and the engines' tests
+#   run      a command with the environment's programs first on PATH
+#   lock     write requirements.txt, torch.txt and cuda.txt anew from requirements.in
+set -euo pipefail
+# shellcheck source=tools/scripts/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+engines=${KVTIER_ENGINES_DIR:-$root/build/engines}
+locks=$root/tools/engines
+python=$engines/venv/bin/python
+uv_version=0.13.9
+# .pyc files save every process half a minute of compiling what it imports.
+unset PYTHONDONTWRITEBYTECODE
+
+bootstrap() {
+  [ -x "$engines/uv/bin/uv" ] && return
+  have python3 || fail "no python3; run tools/scripts/deps.sh engines"
+  python3 -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' ||
+    fail "the locked packages are for Python 3.11; this is $(python3 --version)"
+  mkdir -p "$engines"
+  python3 -m venv "$engines/uv" || fail "no venv module; run tools/scripts/deps.sh engines"
+  "$engines/uv/bin/pip" install -q "uv==$uv_version"
+}
+
+uv() { "$engines/uv/bin/uv" "$@"; }
+
+# stub LIBRARY SYMBOLS [VERSION]: what torch's CUDA build binds from a library that nothing here calls. Traps if
+# it is called after all.
+stub() {
+  local library=$1 symbols=$2 version=${3:-} folder options=()
+  folder=$(mktemp -d)
+  nm -D --undefined-only "$torch_lib"/*.so | awk '{print $NF}' | grep -E "^$symbols" |
+    sed 's/@.*//' | sort -u | sed 's/.*/void &(void) { __builtin_trap(); }/' >"$folder/stub.c"
+  if [ -n "$version" ]; then
+    printf '%s { global: *; };\n' "$version" >"$folder/map"
+    options=("-Wl,--version-script=$folder/map")
+  fi
+  gcc -w -shared -fPIC -fno-builtin "$folder/stub.c" -o "$torch_lib/$library" \
+    "-Wl,-soname,$library" "${options[@]}"
+  rm -rf "$folder"
+}
+
+# The torch of PyPI is built for CUDA and wants its libraries at import, though nothing here calls them. They
+# come from an installed CUDA 13 toolkit; where there is none, from PyPI.
+cuda_libraries() {
+  torch_lib=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/torch/lib
+  stub libnvshmem_host.so.3 nvshmem NVSHMEM
+  stub libcufile.so.0 '(cuFile|cufile)'
+  stub libcusparseLt.so.0 cusparseLt
+  stub libnccl.so.2 '(nccl|pnccl)'
+  local missing
+  # libcuda.so.1 is the driver's: torch looks for it only when asked for a GPU.
+  missing=$(ldd "$torch_lib"/libtorch_{cuda,python}.so | grep -v libcuda.so.1 | awk '/not found/ {print $1}' | sort -u | tr '\n' ' ')
+  [ -n "$missing" ] || return 0
+  say "engines: this machine has no CUDA 13 toolkit (missing: $missing)."
+  say "engines: its libraries are taken from PyPI: $(grep -c == "$locks/cuda.txt") packages, about 3 GB on disk."
+  rm -f "$torch_lib"/lib{nvshmem_host.so.3,cufile.so.0,cusparseLt.so.0,nccl.so.2}
+  uv pip install -q --python "$python" --no-deps --require-hashes -r "$locks/cuda.txt"
+}
+
+packages() {
+  local wanted
+  wanted=$(cat "$locks"/*.txt "$0" | sha256sum)
+  [ "$(cat "$engines/installed" 2>/dev/null)" != "$wanted" ] || return 0
+  say "engines: installing vLLM's CPU build, Transformers and torch into $engines (about 2.5 GB)"
+  rm -rf "$engines/venv" "$engines/installed"
+  uv venv -q --python "$(command -v python3)" "$engines/venv"
+  uv pip install -q --python "$python" --no-deps --require-hashes -r "$locks/torch.txt"
+  uv pip install -q --python "$python" --no-deps --require-hashes -r "$locks/requirements.txt"
+  cuda_libraries
+  "$python" -c 'import torch, vllm' >"$engines/import.log" 2>&1 ||
+    { tail -20 "$engines/import.log"; fail "vLLM does not start"; }
+  printf '%s' "$wanted" >"$engines/installed"
+}
+
+wheel() {
+  local wanted
+  wanted=$(git ls-files -z --cached --others --exclude-standard client include kernels tools/cmake CMakeLists.txt |
+    xargs -0 sha256sum 2>/dev/null | sha256sum)
+  [ "$(cat "$engines/wheel-of" 2>/dev/null)" != "$wanted" ] || return 0
+  say "engines: building the wheel"
+  rm -f "$engines"/*.whl
+  PATH=$engines/venv/bin:$PATH uv build -q --wheel --no-build-isolation --python "$python" \
+    -o "$engines" client/python
+  uv pip install -q --python "$python" --no-deps --reinstall "$engines"/kvtier-*.whl
+  printf '%s' "$wanted" >"$engines/wheel-of"
+}
+
+install() {
+  bootstrap
+  packages
+  wheel
+}
+
+lock() {
+  bootstrap
+  local options=(-q --no-header --no-annotate --generate-hashes --python-version 3.11
+    --python-platform x86_64-unknown-linux-gnu --no-emit-index-url)
+  cd "$locks"
+  uv pip compile "${options[@]}" --override overrides.txt requirements.in -o requirements.txt
+  grep -v '^#' torch.in | uv pip compile "${options[@]}" --no-deps - -o torch.txt
+  grep -v '^#' torch.in | uv pip compile "${options[@]}" - -o cuda.txt
+  python3 - cuda.txt <<'EOF'
+import re, sys
+parts = re.split(r"(?m)^(?=[A-Za-z])", open(sys.argv[1]).read())
+open(sys.argv[1], "w").write("".join(p for p in parts if p.startswith(("nvidia-", "cuda-"))))
+EOF
+}
+
+command=${1:-}
+[ $# -eq 0 ] || shift
+case $command in
+  install) install ;;
+  lock) lock ;;
+  run)
+    install
+    PATH=$engines/venv/bin:$PATH exec "$@"
+    ;;
+  test)
+    install
+    "$python" -m pytest -q tests/client/python "$@"
+    ;;
+  *) fail "usage: engines.sh install | test [pytest arguments] | run COMMAND... | lock" ;;
+esac
