@@ -21,6 +21,7 @@ inline constexpr uint64_t kShareWhole = 1'000'000;
 
 // kAuto tries and goes on without; kRequire ends the start with an error that names the remedy.
 enum class Demand : uint8_t { kAuto, kNever, kRequire };
+enum class Switch : uint8_t { kOff, kOn };
 enum class VerifyMode : uint8_t { kAlways, kSampled, kNever };
 enum class UnlistedUids : uint8_t { kServe, kRefuse };
 
@@ -77,7 +78,19 @@ struct Config {
   } host;
 
   struct Nvme {
-    uint64_t capacity_bytes;
+    uint64_t capacity_bytes;         // of each path; 0: the tier is off
+    std::vector<std::string> paths;  // empty: nvme/ in the state directory
+    Switch required;
+    uint64_t segment_bytes;  // 0: derived
+    uint64_t queue_depth;
+    uint64_t io_timeout_ns;
+    uint64_t slow_below;        // bytes a second; 0: never
+    uint64_t write_budget;      // bytes a second, of each path
+    uint64_t write_budget_day;  // bytes a day, of each path
+    Switch prepare;
+    Switch iopoll;
+    Switch sqpoll;
+    Switch registered_buffers;
     bool operator==(const Nvme&) const = default;
   } nvme;
 

@@ -31,13 +31,15 @@ enum class ValueKind : uint8_t {
   kSocket,    // absolute path that fits a socket address, or empty
   kListen,    // loopback address:port, or empty
   kUids,      // array of user ids
+  kPaths,     // array of absolute paths
 };
 
 enum class Reload : uint8_t { kLive, kRestart };  // taken over at SIGHUP, or needs a restart
 enum class Form : uint8_t { kAny, kPowerOfTwo, kPages };  // what numbers must be, besides in range
 
-using FieldRef = std::variant<std::string*, uint64_t*, std::vector<uint32_t>*, Demand*, VerifyMode*,
-                              UnlistedUids*, LogLevel*, LogFormat*>;
+using FieldRef =
+    std::variant<std::string*, uint64_t*, std::vector<uint32_t>*, std::vector<std::string>*,
+                 Demand*, Switch*, VerifyMode*, UnlistedUids*, LogLevel*, LogFormat*>;
 
 // A word that stands for a number, e.g. "unlimited".
 struct Special {

@@ -18,6 +18,7 @@ using Outcome = std::optional<ValueProblem>;
 using Type = RawValue::Type;
 
 constexpr size_t kUidsMax = 256;  // of one tenant
+constexpr size_t kPathsMax = 64;
 
 std::string quoted(std::string_view text) {
   return "'" + std::string(text) + "'";
@@ -96,6 +97,8 @@ std::string example(const OptionRow& row) {
       return "a share, e.g. \"12.5%\"";
     case ValueKind::kMode:
       return "an octal file mode, e.g. \"0660\" or 0o660";
+    case ValueKind::kPaths:
+      return "an array of absolute paths, e.g. [\"/mnt/nvme0\"]";
     case ValueKind::kUids:
       return "an array of user ids, e.g. [1000, 1001]";
     default:
@@ -114,10 +117,6 @@ Outcome wrong_type(const OptionRow& row, Type type) {
 Outcome check_number(const OptionRow& row, uint64_t value) {
   if (!row.special.word.empty() && value == row.special.value) return {};
   const std::string found = shown(row, value);
-  if (row.name == "nvme.capacity" && value > row.max) {
-    return ValueProblem{ProblemCode::kUnsupported, "this version of kvtier has no NVMe tier",
-                        "must be 0", "remove the line, or set nvme.capacity = 0"};
-  }
   if (value < row.min || value > row.max) {
     const bool low = value < row.min;
     const std::string limit = shown(row, low ? row.min : row.max);
@@ -234,6 +233,35 @@ Outcome set_uids(const OptionRow& row, const RawValue& value, std::vector<uint32
   return {};
 }
 
+Outcome set_paths(const OptionRow& row, const RawValue& value, std::vector<std::string>& field) {
+  if (value.type != Type::kArray) return wrong_type(row, value.type);
+  if (value.items.size() > kPathsMax) {
+    return ValueProblem{
+        ProblemCode::kTooMany,
+        quoted(row.name) + " has " + std::to_string(value.items.size()) + " entries",
+        "at most " + std::to_string(kPathsMax), "name fewer"};
+  }
+  OptionRow one = row;
+  one.kind = ValueKind::kPath;
+  std::vector<std::string> paths;
+  for (const RawValue& item : value.items) {
+    if (item.type != Type::kString) return wrong_type(row, item.type);
+    if (item.text.empty()) {
+      return ValueProblem{ProblemCode::kBadValue, quoted(row.name) + " has an empty path", "",
+                          "write absolute paths, e.g. [\"/mnt/nvme0\"]"};
+    }
+    if (Outcome problem = check_text(one, item.text)) return problem;
+    if (std::find(paths.begin(), paths.end(), item.text) != paths.end()) {
+      return ValueProblem{ProblemCode::kDuplicate,
+                          quoted(row.name) + " has \"" + item.text + "\" twice", "",
+                          "name each path once"};
+    }
+    paths.push_back(item.text);
+  }
+  field = std::move(paths);
+  return {};
+}
+
 // A TOML basic string.
 std::string toml_string(std::string_view text) {
   std::string out = "\"";
@@ -255,8 +283,14 @@ std::string join(const std::vector<uint32_t>& uids) {
   return text;
 }
 
+std::string join(const std::vector<std::string>& paths) {
+  std::string text;
+  for (const std::string& path : paths) text += (text.empty() ? "" : ", ") + path;
+  return text;
+}
+
 std::string quote_as_needed(const OptionRow& row, const std::string& text) {
-  if (row.kind == ValueKind::kUids) return "[" + text + "]";
+  if (row.kind == ValueKind::kUids || row.kind == ValueKind::kPaths) return "[" + text + "]";
   const bool digits = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
   return row.kind == ValueKind::kCount && digits ? text : toml_string(text);
 }
@@ -265,7 +299,7 @@ void set_default(const OptionRow& row, void* owner) {
   RawValue value;
   value.type = Type::kString;
   value.text = row.default_text;
-  if (row.kind == ValueKind::kUids) value.type = Type::kArray;
+  if (row.kind == ValueKind::kUids || row.kind == ValueKind::kPaths) value.type = Type::kArray;
   if (row.kind == ValueKind::kCount && row.default_text != row.special.word) {
     value.type = Type::kInteger;
     std::from_chars(row.default_text.data(), row.default_text.data() + row.default_text.size(),
@@ -291,6 +325,8 @@ std::optional<ValueProblem> set_option(const OptionRow& row, const RawValue& val
       return set_number(row, value, *field);
     } else if constexpr (std::is_same_v<Field, std::vector<uint32_t>>) {
       return set_uids(row, value, *field);
+    } else if constexpr (std::is_same_v<Field, std::vector<std::string>>) {
+      return set_paths(row, value, *field);
     } else if constexpr (std::is_enum_v<Field>) {
       size_t chosen = 0;
       if (Outcome problem = choose(row, value, chosen)) return problem;
@@ -313,7 +349,8 @@ std::string option_text(const OptionRow& row, const void* owner) {
     using Field = std::remove_const_t<std::remove_pointer_t<decltype(field)>>;
     if constexpr (std::is_same_v<Field, uint64_t>) {
       return format_number(row, *field);
-    } else if constexpr (std::is_same_v<Field, std::vector<uint32_t>>) {
+    } else if constexpr (std::is_same_v<Field, std::vector<uint32_t>> ||
+                         std::is_same_v<Field, std::vector<std::string>>) {
       return join(*field);
     } else if constexpr (std::is_enum_v<Field>) {
       return std::string(split(row.choices).at(static_cast<size_t>(*field)));
@@ -325,6 +362,13 @@ std::string option_text(const OptionRow& row, const void* owner) {
 }
 
 std::string option_toml(const OptionRow& row, const void* owner) {
+  if (row.kind == ValueKind::kPaths) {
+    std::string text;
+    for (const std::string& path : *std::get<std::vector<std::string>*>(field_of(row, owner))) {
+      text += (text.empty() ? "" : ", ") + toml_string(path);
+    }
+    return "[" + text + "]";
+  }
   return quote_as_needed(row, option_text(row, owner));
 }
 
@@ -352,7 +396,8 @@ std::string describe_values(const OptionRow& row) {
                                                 "absolute path",
                                                 "absolute path of a socket",
                                                 "loopback address and port",
-                                                "array of user ids"};
+                                                "array of user ids",
+                                                "array of absolute paths"};
   std::string text(kKinds[static_cast<size_t>(row.kind)]);
   if (is_number(row.kind)) {
     OptionRow plain = row;

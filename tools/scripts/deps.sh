@@ -9,7 +9,7 @@ set -euo pipefail
 
 build_packages=(g++ make cmake ninja-build ccache pkg-config git util-linux
   libboost-dev libspdlog-dev libtomlplusplus-dev nlohmann-json3-dev libcli11-dev
-  libxxhash-dev libzstd-dev libgtest-dev libgmock-dev)
+  libxxhash-dev libzstd-dev librocksdb-dev liburing-dev libgtest-dev libgmock-dev)
 test_packages=(clang-format-14 clang-tidy-14 python3 zstd scdoc procps
   systemd systemd-container dbus dpkg-dev lintian)
 bench_packages=(redis-server)

@@ -1,0 +1,347 @@
+// The database's thread: opens, writes what was queued in batches, scans in pieces.
+#include "daemon/io/rocksdb_metadata.hpp"
+
+#include <fcntl.h>
+#include <rocksdb/cache.h>
+#include <rocksdb/db.h>
+#include <rocksdb/options.h>
+#include <rocksdb/table.h>
+#include <rocksdb/write_batch.h>
+#include <rocksdb/write_buffer_manager.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <condition_variable>
+#include <csignal>
+#include <deque>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "daemon/memory/fd.hpp"
+
+namespace kvtier::daemon {
+namespace {
+
+constexpr size_t kScanQueueMax = 8192;  // records read ahead of the core
+constexpr size_t kBatchMax = 4096;      // operations in one write
+constexpr int kOpenFilesMax = 64;
+constexpr uint64_t kLogFileBytes = uint64_t{1} << 20;
+
+struct Operation {
+  std::string key;
+  std::string value;
+  bool is_put = false;
+};
+
+rocksdb::Options database_options(const RocksdbOptions& wanted) {
+  rocksdb::Options options;
+  options.create_if_missing = true;
+  options.paranoid_checks = true;
+  options.compression = rocksdb::kNoCompression;
+  options.max_background_jobs = 2;
+  options.max_open_files = kOpenFilesMax;
+  options.max_file_opening_threads = 1;
+  options.write_buffer_size = wanted.write_buffer_bytes;
+  options.max_write_buffer_number = 2;
+  options.max_total_wal_size = 8 * wanted.write_buffer_bytes;
+  options.target_file_size_base = 8 << 20;
+  options.keep_log_file_num = 2;
+  options.max_log_file_size = kLogFileBytes;
+  options.stats_dump_period_sec = 0;
+  options.allow_mmap_reads = options.allow_mmap_writes = false;
+  // Records are removed one by one, each reuse of a slot: old ones are to go before they pile up.
+  options.level_compaction_dynamic_level_bytes = true;
+  const auto cache = rocksdb::NewLRUCache(wanted.cache_bytes, 2);
+  options.write_buffer_manager =
+      std::make_shared<rocksdb::WriteBufferManager>(2 * wanted.write_buffer_bytes, cache);
+  rocksdb::BlockBasedTableOptions table;
+  table.block_cache = cache;
+  table.cache_index_and_filter_blocks = true;
+  table.block_size = 16 << 10;
+  options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  return options;
+}
+
+class RocksdbMetadata final : public Metadata {
+ public:
+  RocksdbMetadata(const RocksdbOptions& options, Fd lock)
+      : options_(options), lock_(std::move(lock)) {
+    // Signals belong to the main thread; the library's own threads inherit this.
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    sigdelset(&all, SIGBUS);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    thread_ = std::thread([this] { run(); });
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  }
+
+  ~RocksdbMetadata() override {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+
+  MetadataState state() const override { return state_.load(std::memory_order_acquire); }
+
+  std::string take_message() override {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(message_, {});
+  }
+
+  uint64_t memory_bytes() const override { return memory_.load(std::memory_order_relaxed); }
+
+  uint64_t put(std::string key, std::string value) override {
+    return queue({std::move(key), std::move(value), true});
+  }
+  uint64_t remove(std::string key) override { return queue({std::move(key), {}, false}); }
+
+  uint64_t recorded() const override { return recorded_.load(std::memory_order_acquire); }
+
+  void begin_scan(const std::string& prefix) override {
+    {
+      const std::lock_guard lock(mutex_);
+      prefix_ = prefix;
+      scan_wanted_ = true;
+      scan_ended_ = false;
+    }
+    changed_.notify_all();
+  }
+
+  bool scanning() const override {
+    const std::lock_guard lock(mutex_);
+    return scan_wanted_ || !scan_ended_ || !found_.empty();
+  }
+
+  size_t scanned(std::span<MetadataRecord> out) override {
+    size_t count = 0;
+    {
+      const std::lock_guard lock(mutex_);
+      while (count < out.size() && !found_.empty()) {
+        out[count++] = std::move(found_.front());
+        found_.pop_front();
+      }
+    }
+    if (count > 0) changed_.notify_all();
+    return count;
+  }
+
+ private:
+  uint64_t queue(Operation operation) {
+    uint64_t number = 0;
+    {
+      const std::lock_guard lock(mutex_);
+      number = ++queued_number_;
+      if (state_.load(std::memory_order_relaxed) == MetadataState::kFailed) {
+        recorded_.store(number, std::memory_order_release);
+        return number;
+      }
+      queue_.push_back(std::move(operation));
+    }
+    changed_.notify_all();
+    return number;
+  }
+
+  void wake() const {
+    const uint64_t one = 1;
+    if (options_.wake_fd < 0) return;
+    [[maybe_unused]] const auto written = ::write(options_.wake_fd, &one, sizeof one);
+  }
+
+  void fail(const std::string& why) {
+    const std::lock_guard lock(mutex_);
+    message_ = why;
+    state_.store(MetadataState::kFailed, std::memory_order_release);
+    queue_.clear();
+    recorded_.store(queued_number_, std::memory_order_release);
+    scan_wanted_ = false;
+    scan_ended_ = true;
+  }
+
+  void run() {
+    open();
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      const auto scan_room = [this] {
+        return scan_ != nullptr && found_.size() < kScanQueueMax / 2;
+      };
+      changed_.wait(lock,
+                    [&] { return stopping_ || !queue_.empty() || scan_wanted_ || scan_room(); });
+      if (database_ == nullptr) {
+        if (stopping_) return;
+        scan_wanted_ = false;
+        scan_ended_ = true;
+        lock.unlock();
+        wake();
+        lock.lock();
+        continue;
+      }
+      if (!queue_.empty()) write_some(lock);
+      if (stopping_ && queue_.empty()) break;
+      if (scan_wanted_) start_scan();
+      if (scan_room()) scan_some(lock);
+    }
+    lock.unlock();
+    scan_.reset();
+    database_->Close();
+    database_.reset();
+  }
+
+  void open() {
+    const rocksdb::Options options = database_options(options_);
+    rocksdb::DB* database = nullptr;
+    rocksdb::Status status = rocksdb::DB::Open(options, options_.directory, &database);
+    // A version or a damage that this build cannot read, not a full or unreadable file system.
+    if (status.IsCorruption() || status.IsInvalidArgument() || status.IsNotSupported()) {
+      std::string aside;
+      for (int number = 1; number < 1000; ++number) {
+        aside = options_.directory + ".damaged-" + std::to_string(number);
+        struct stat found = {};
+        if (::stat(aside.c_str(), &found) != 0) break;
+      }
+      const std::string why = status.ToString();
+      if (::rename(options_.directory.c_str(), aside.c_str()) == 0) {
+        status = rocksdb::DB::Open(options, options_.directory, &database);
+        const std::lock_guard lock(mutex_);
+        message_ = "the metadata database could not be read (" + why + "); it was moved to " +
+                   aside + " and a new one is made from the slabs";
+      }
+    }
+    if (!status.ok()) {
+      fail("no metadata database in " + options_.directory + ": " + status.ToString());
+    } else {
+      database_.reset(database);
+      measure();
+      state_.store(MetadataState::kReady, std::memory_order_release);
+    }
+    wake();
+  }
+
+  void measure() {
+    uint64_t sum = 0;
+    for (const auto& property : {rocksdb::DB::Properties::kBlockCacheUsage,
+                                 rocksdb::DB::Properties::kEstimateTableReadersMem}) {
+      uint64_t value = 0;
+      if (database_->GetIntProperty(property, &value)) sum += value;
+    }
+    memory_.store(sum, std::memory_order_relaxed);
+  }
+
+  void write_some(std::unique_lock<std::mutex>& lock) {
+    const size_t count = std::min(queue_.size(), kBatchMax);
+    std::vector<Operation> operations;
+    operations.reserve(count);
+    for (size_t i = 0; i < count; ++i) {
+      operations.push_back(std::move(queue_.front()));
+      queue_.pop_front();
+    }
+    const uint64_t last = queued_number_ - queue_.size();
+    lock.unlock();
+    rocksdb::WriteBatch batch;
+    for (const Operation& operation : operations) {
+      if (operation.is_put) {
+        batch.Put(operation.key, operation.value);
+      } else {
+        batch.Delete(operation.key);
+      }
+    }
+    const rocksdb::Status status = database_->Write(rocksdb::WriteOptions(), &batch);
+    if (status.ok()) {
+      recorded_.store(last, std::memory_order_release);
+    } else {
+      fail("metadata cannot be written any more: " + status.ToString() +
+           "; chunks on nvme are served until the next restart, which may miss some");
+    }
+    measure();
+    wake();
+    lock.lock();
+    if (!status.ok()) {
+      scan_.reset();
+      database_->Close();
+      database_.reset();
+    }
+  }
+
+  void start_scan() {
+    rocksdb::ReadOptions options;
+    options.fill_cache = false;
+    options.readahead_size = 256 << 10;
+    scan_.reset(database_->NewIterator(options));
+    scan_->Seek(prefix_);
+    scan_wanted_ = false;
+    scan_ended_ = false;
+  }
+
+  void scan_some(std::unique_lock<std::mutex>& lock) {
+    const std::string prefix = prefix_;
+    lock.unlock();
+    std::vector<MetadataRecord> records;
+    while (records.size() < kScanQueueMax / 2 && scan_->Valid() &&
+           scan_->key().starts_with(prefix)) {
+      records.push_back({scan_->key().ToString(), scan_->value().ToString()});
+      scan_->Next();
+    }
+    const bool ended = !scan_->Valid() || !scan_->key().starts_with(prefix);
+    const rocksdb::Status status = scan_->status();
+    lock.lock();
+    for (MetadataRecord& record : records) found_.push_back(std::move(record));
+    if (ended) {
+      scan_.reset();
+      scan_ended_ = true;
+      if (!status.ok()) message_ = "some metadata could not be read: " + status.ToString();
+    }
+    lock.unlock();
+    wake();
+    lock.lock();
+  }
+
+  const RocksdbOptions options_;
+  const Fd lock_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  // Under the mutex:
+  std::deque<Operation> queue_;
+  uint64_t queued_number_ = 0;
+  std::string message_;
+  std::string prefix_;
+  bool scan_wanted_ = false;
+  bool scan_ended_ = true;
+  std::deque<MetadataRecord> found_;
+  bool stopping_ = false;
+  // Across threads:
+  std::atomic<MetadataState> state_{MetadataState::kOpening};
+  std::atomic<uint64_t> recorded_{0};
+  std::atomic<uint64_t> memory_{0};
+  // The thread's own:
+  std::unique_ptr<rocksdb::DB> database_;
+  std::unique_ptr<rocksdb::Iterator> scan_;
+  std::thread thread_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Metadata>> make_rocksdb_metadata(const RocksdbOptions& options) {
+  // The library locks its directory too, but that error looks like any other of its errors.
+  const std::string path = options.directory + ".lock";
+  Fd lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!lock) return Error::system(errno, path.c_str());
+  struct flock whole = {};
+  whole.l_type = F_WRLCK;
+  if (::fcntl(lock.get(), F_OFD_SETLK, &whole) != 0) {
+    if (errno != EAGAIN && errno != EACCES) return Error::system(errno, path.c_str());
+    return Error::format(Code::kUnavailable,
+                         "the metadata in %s is in use by another kvtierd: stop it, or give each "
+                         "daemon.state_directory its own",
+                         options.directory.c_str());
+  }
+  return std::unique_ptr<Metadata>(std::make_unique<RocksdbMetadata>(options, std::move(lock)));
+}
+
+}  // namespace kvtier::daemon
