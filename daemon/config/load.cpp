@@ -64,7 +64,7 @@ RawValue raw_value(const toml::node& node) {
       RawValue element;
       element.type = number != nullptr ? RawValue::Type::kInteger : raw_value(item).type;
       element.integer = number != nullptr ? number->get() : 0;
-      if (const auto* text = item.as_string()) element.text = text->get();
+      if (const auto* string = item.as_string()) element.text = string->get();
       raw.items.push_back(std::move(element));
     }
   } else if (node.is_table()) {
