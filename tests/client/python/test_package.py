@@ -10,7 +10,7 @@ import pytest
 
 import kvtier
 import kvtier.aio
-from conftest import Daemon, eventually
+from daemons import Daemon, eventually
 
 BYTES = 64 << 10
 TOKENS = 16

@@ -1,0 +1,127 @@
+"""Engines and daemons for the engine tests. Everything started here is stopped when its object goes."""
+import json
+import os
+import pathlib
+import random
+import select
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(HERE), str(ROOT / "tests/client/python")]
+
+from daemons import Daemon, eventually  # noqa: E402,F401
+
+import models  # noqa: E402
+
+ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "TOKENIZERS_PARALLELISM": "false"}
+START_SECONDS = 400
+# A quiet machine starts an engine in about 40 s and answers in a second.
+ANSWER_SECONDS = 600
+
+
+def environment(**more):
+    env = {**os.environ, **ENVIRONMENT, **more}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    return env
+
+
+def transfer_config(socket, **options):
+    return {"kv_connector": "KvTierConnector", "kv_connector_module_path": "kvtier.vllm", "kv_role": "kv_both",
+            "kv_load_failure_policy": "recompute", "kv_connector_extra_config": {"socket": socket, **options}}
+
+
+class Engine:
+    """vLLM in a process; starts in the background: wait with ready()."""
+
+    def __init__(self, folder, model, socket=None, options=None, env=None, **arguments):
+        arguments = {"max_model_len": 8192, "dtype": "float32", "seed": 0, **arguments}
+        if socket is not None:
+            arguments["kv_transfer_config"] = transfer_config(socket, **(options or {}))
+        self.log_path = pathlib.Path(folder) / f"engine-{random.randrange(1 << 40):x}.log"
+        reading, writing = os.pipe()
+        os.set_inheritable(writing, True)
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen(
+                ["bash", "-c", f'exec 3>&{writing} {writing}>&-; exec "$@"', "engine", sys.executable,
+                 str(HERE / "engine_process.py"), model, json.dumps(arguments)],
+                stdin=subprocess.PIPE, stderr=log, stdout=log, pass_fds=[writing],
+                env=environment(**(env or {})))
+        os.close(writing)
+        self._answers = os.fdopen(reading, "rb", buffering=0)
+        self._started = False
+        self._rest = b""
+
+    def log(self):
+        return self.log_path.read_text(errors="replace")
+
+    def _answer(self, seconds):
+        end = time.monotonic() + seconds
+        while b"\n" not in self._rest:
+            ready, _, _ = select.select([self._answers], [], [], max(0, end - time.monotonic()))
+            assert ready, f"the engine did not answer in {seconds} s:\n{self.log()[-3000:]}"
+            data = self._answers.read(1 << 16)
+            assert data, f"the engine has ended:\n{self.log()[-3000:]}"
+            self._rest += data
+        line, self._rest = self._rest.split(b"\n", 1)
+        answer = json.loads(line)
+        assert "error" not in answer, answer["error"] + "\n" + self.log()[-3000:]
+        return answer
+
+    def ready(self):
+        if not self._started:
+            self._answer(START_SECONDS)
+            self._started = True
+        return self
+
+    def begin(self, what, *args, **named):
+        self.ready()
+        self.process.stdin.write((json.dumps({"do": what, "args": args, "named": named}) + "\n").encode())
+        self.process.stdin.flush()
+
+    def end(self):
+        return self._answer(ANSWER_SECONDS)["value"]
+
+    def do(self, what, *args, **named):
+        self.begin(what, *args, **named)
+        return self.end()
+
+    def generate(self, prompts, **named):
+        return self.do("generate", prompts, **named)["answers"]
+
+    def fresh(self, prompts, **named):
+        """Without vLLM's own prefix cache: what is cached comes from kvtier."""
+        assert self.do("reset")
+        return self.generate(prompts, **named)
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self._answers.close()
+
+
+def prompt(seed, tokens):
+    rng = random.Random(seed)
+    return [rng.randrange(2, models.VOCABULARY) for _ in range(tokens)]
+
+
+def conversations(requests, documents=10, document_tokens=384, question_tokens=60):
+    """Questions to shared documents, each with a needle code of its own in it. Order shuffled, from a seed."""
+    rng = random.Random(20)
+    texts = [prompt(1000 + i, document_tokens + 128 * (i % 3)) for i in range(documents)]
+    asked = []
+    for i in range(requests):
+        needle = [rng.randrange(2, models.VOCABULARY) for _ in range(6)]
+        asked.append(texts[i % documents] + needle + prompt(5000 + i, question_tokens))
+    rng.shuffle(asked)
+    return asked
+
+
+def tokens_of(answers):
+    return [answer["tokens"] for answer in answers]
