@@ -8,6 +8,7 @@
 #include "daemon/command_line.hpp"
 #include "daemon/config/load.hpp"
 #include "daemon/config/show.hpp"
+#include "daemon/keep/holder.hpp"
 #include "daemon/program.hpp"
 #include "daemon/session/versions.hpp"
 #include "kvtier/version.hpp"
@@ -29,6 +30,12 @@ int show_version() {
 
 int run(const CommandLine& line) {
   if (line.task == Task::kShowVersion) return show_version();
+  if (line.task == Task::kHold) {
+    HolderOptions options;
+    options.path = line.hold_path;
+    options.keep_for_ns = line.hold_for_seconds * 1'000'000'000;
+    return run_holder(options);
+  }
   if (line.task == Task::kShowHelp || line.task == Task::kShowDefaultConfig) {
     const std::string text = line.task == Task::kShowHelp ? help_text() : default_config_text();
     return std::fputs(text.c_str(), stdout) < 0 ? kExitFailed : kExitStopped;
@@ -43,7 +50,8 @@ int run(const CommandLine& line) {
     std::printf("the configuration is good\n");
     return kExitStopped;
   }
-  return run_daemon(outcome.config, line.config_file);
+  if (line.task == Task::kRelease) return release_memory(outcome.config);
+  return run_daemon(outcome.config, {line.config_file, line.cold});
 }
 
 }  // namespace

@@ -16,6 +16,8 @@
 #include "daemon/config/reload.hpp"
 #include "daemon/config/units.hpp"
 #include "daemon/core/core.hpp"
+#include "daemon/keep/choose_keeper.hpp"
+#include "daemon/keep/holder_keeper.hpp"
 #include "daemon/log/log.hpp"
 #include "daemon/machine.hpp"
 #include "daemon/memory/guard.hpp"
@@ -162,6 +164,7 @@ struct Parts {
   }
 
   SystemClock clock;
+  std::unique_ptr<FdKeeper> keeper;
   std::unique_ptr<Executor> executor;
   std::unique_ptr<Core> core;
   std::unique_ptr<Reloader> reloader;
@@ -169,26 +172,35 @@ struct Parts {
   std::unique_ptr<AdminServer> admin;
 };
 
-Status make_core(const Config& config, const DaemonPaths& paths, Parts* parts) {
+struct Start {
+  RunOptions options;
+  std::vector<Fd> sockets;        // of the service manager
+  std::shared_ptr<KeptFds> kept;  // of the daemon before
+};
+
+Status make_core(const Config& config, const DaemonPaths& paths, const Start& start, Parts* parts) {
   Result<std::unique_ptr<Executor>> executor = make_thread_executor(worker_count(config));
   if (!executor.ok()) return executor.error();
   parts->executor = std::move(executor).value();
   CoreOptions options;
   options.config = config;
   options.epoch = random_epoch();
-  options.memory_available_bytes = available_memory_bytes();
+  options.memory_available_bytes = available_memory_bytes() + start.kept->bytes();
   options.state_directory = paths.state_directory;
   options.protocol_min = served_versions().min;
   options.protocol_max = served_versions().max;
+  options.keeper = parts->keeper.get();
+  options.kept = start.kept;
+  options.cold = start.options.cold;
   Result<std::unique_ptr<Core>> core = Core::create(options, *parts->executor, parts->clock);
   if (!core.ok()) return core.error();
   parts->core = std::move(core).value();
   return {};
 }
 
-Status make_servers(const Config& config, const DaemonPaths& paths, const std::string& file,
-                    Parts* parts) {
-  parts->reloader = std::make_unique<Reloader>(*parts->core, *parts->executor, file);
+Status make_servers(const Config& config, const DaemonPaths& paths, Start& start, Parts* parts) {
+  parts->reloader =
+      std::make_unique<Reloader>(*parts->core, *parts->executor, start.options.config_file);
   parts->core->set_reload([reloader = parts->reloader.get()] { return reloader->now(); });
   ServerOptions options;
   options.signals = true;
@@ -204,7 +216,7 @@ Status make_servers(const Config& config, const DaemonPaths& paths, const std::s
   if (!server.ok()) return server.error();
   parts->server = std::move(server).value();
   if (Status s =
-          open_sockets(*parts->server, attach_sockets(config, paths), take_inherited_sockets());
+          open_sockets(*parts->server, attach_sockets(config, paths), std::move(start.sockets));
       !s) {
     return s;
   }
@@ -226,20 +238,47 @@ void say_ready(const Config& config, const DaemonPaths& paths) {
   tell_service_manager("READY=1\nSTATUS=Serving on " + paths.socket);
 }
 
-int serve(const Config& config, const std::string& file) {
+// Takes over what was kept. The memory that is in use behind it is not missing from the machine.
+Status take_kept(const Config& config, const DaemonPaths& paths, Start* start, Parts* parts) {
+  Inherited inherited = take_inherited();
+  start->sockets = std::move(inherited.sockets);
+  KeeperChoice choice;
+  choice.mode = config.daemon.keep;
+  choice.keep_for_ns = config.daemon.keep_for_ns;
+  choice.attach_socket = paths.socket;
+  choice.inherited = std::move(inherited.kept);
+  Result<std::unique_ptr<FdKeeper>> keeper = choose_keeper(std::move(choice));
+  if (!keeper.ok()) return keeper.error();
+  parts->keeper = std::move(keeper).value();
+  start->kept = std::make_shared<KeptFds>(parts->keeper == nullptr ? std::vector<KeptFd>()
+                                                                   : parts->keeper->take());
+  return {};
+}
+
+int serve(const Config& config, const RunOptions& run_options) {
+  const std::string& file = run_options.config_file;
   const Result<DaemonPaths> paths = choose_paths(config, environment_of_process());
   if (!paths.ok()) return failed(paths.error(), kExitConfig);
-  const uint64_t capacity = host_capacity_bytes(config, available_memory_bytes());
+  const uint64_t open_files = raise_open_files_limit();
+  if (Status ready = prepare_directories(*paths); !ready) return failed(ready.error(), kExitFailed);
+  Start start;
+  start.options = run_options;
+  Parts parts;
+  if (Status s = take_kept(config, *paths, &start, &parts); !s) {
+    return failed(s.error(), kExitFailed);
+  }
+  const uint64_t capacity =
+      host_capacity_bytes(config, available_memory_bytes() + start.kept->bytes());
   if (Status fits = check_host_capacity(config, capacity); !fits) {
     return failed(fits.error(), kExitConfig);
   }
   log_event(LogCode::kStarting, "kvtierd {} with {}, host tier of {}, {} open files",
             KVTIER_VERSION, file.empty() ? std::string("the default configuration") : file,
-            format_size(capacity), raise_open_files_limit());
-  if (Status ready = prepare_directories(*paths); !ready) return failed(ready.error(), kExitFailed);
-  Parts parts;
-  if (Status s = make_core(config, *paths, &parts); !s) return failed(s.error(), kExitFailed);
-  if (Status s = make_servers(config, *paths, file, &parts); !s) {
+            format_size(capacity), open_files);
+  if (Status s = make_core(config, *paths, start, &parts); !s) {
+    return failed(s.error(), kExitFailed);
+  }
+  if (Status s = make_servers(config, *paths, start, &parts); !s) {
     return failed(s.error(), kExitFailed);
   }
   say_ready(config, *paths);
@@ -250,7 +289,7 @@ int serve(const Config& config, const std::string& file) {
 
 }  // namespace
 
-int run_daemon(const Config& config, const std::string& config_file) {
+int run_daemon(const Config& config, const RunOptions& options) {
   prepare_signals();
   LogOptions log;
   log.format = config.log.format;
@@ -259,9 +298,18 @@ int run_daemon(const Config& config, const std::string& config_file) {
     std::fprintf(stderr, "kvtierd: %s\n", started.error().message());
     return kExitFailed;
   }
-  const int status = serve(config, config_file);
+  const int status = serve(config, options);
   stop_log();
   return status;
+}
+
+int release_memory(const Config& config) {
+  const Result<DaemonPaths> paths = choose_paths(config, environment_of_process());
+  const Status ended = paths.ok() ? end_holder(holder_path(paths->socket)) : paths.error();
+  if (ended.ok()) std::printf("the holder has ended; host memory was given back\n");
+  if (ended.ok() || ended.code() == Code::kNotFound) return kExitStopped;
+  std::fprintf(stderr, "kvtierd: %s\n", ended.error().message());
+  return kExitFailed;
 }
 
 }  // namespace kvtier::daemon

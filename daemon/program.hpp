@@ -12,7 +12,15 @@ inline constexpr int kExitFailed = 1;
 inline constexpr int kExitUsage = 2;
 inline constexpr int kExitConfig = 78;  // EX_CONFIG; the service is not started again
 
-// Serves until SIGTERM or SIGINT. `config_file` is read again at SIGHUP; empty: never.
-int run_daemon(const Config& config, const std::string& config_file);
+struct RunOptions {
+  std::string config_file;  // read again at SIGHUP; empty: never
+  bool cold = false;        // without what the daemon before left
+};
+
+// Serves until SIGTERM or SIGINT.
+int run_daemon(const Config& config, const RunOptions& options);
+
+// Ends the holder of the daemon with this configuration, see daemon/keep/holder.hpp.
+int release_memory(const Config& config);
 
 }  // namespace kvtier::daemon

@@ -10,12 +10,13 @@
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#include <sstream>
 
 namespace kvtier::daemon {
 namespace {
 
 constexpr int kFirstInherited = 3;
-constexpr long kInheritedMax = 1024;
+constexpr long kInheritedMax = kKeptFdsMax + 1024;
 
 long number(const char* name) {
   const char* text = std::getenv(name);
@@ -67,16 +68,24 @@ bool Watchdog::feed(uint64_t now_ns) {
   return true;
 }
 
-std::vector<Fd> take_inherited_sockets() {
-  std::vector<Fd> sockets;
+Inherited take_inherited() {
+  Inherited inherited;
   const long count = number("LISTEN_PID") == ::getpid() ? number("LISTEN_FDS") : 0;
+  const char* listed = std::getenv("LISTEN_FDNAMES");
+  std::istringstream names(listed == nullptr ? "" : listed);
   for (long i = 0; i < count && i < kInheritedMax; ++i) {
     const int fd = kFirstInherited + static_cast<int>(i);
     ::fcntl(fd, F_SETFD, FD_CLOEXEC);
-    sockets.emplace_back(fd);
+    std::string name;
+    std::getline(names, name, ':');
+    if (name.starts_with(kKeptPrefix)) {
+      inherited.kept.push_back({name, Fd(fd)});
+    } else {
+      inherited.sockets.emplace_back(fd);
+    }
   }
   for (const char* name : {"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}) ::unsetenv(name);
-  return sockets;
+  return inherited;
 }
 
 }  // namespace kvtier::daemon

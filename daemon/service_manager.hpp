@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "daemon/keep/fd_keeper.hpp"
 #include "daemon/memory/fd.hpp"
 
 namespace kvtier::daemon {
@@ -36,7 +37,12 @@ class Watchdog {
   uint64_t next_ns_ = 0;
 };
 
-// Sockets that were handed over to this process; once, at the start.
-std::vector<Fd> take_inherited_sockets();
+// What was handed over to this process: listening sockets, and memory that the daemon before had
+// put into the descriptor store (by its names, see daemon/keep/). Once, at the start.
+struct Inherited {
+  std::vector<Fd> sockets;
+  std::vector<KeptFd> kept;
+};
+Inherited take_inherited();
 
 }  // namespace kvtier::daemon

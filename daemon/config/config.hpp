@@ -24,6 +24,8 @@ enum class Demand : uint8_t { kAuto, kNever, kRequire };
 enum class Switch : uint8_t { kOff, kOn };
 enum class VerifyMode : uint8_t { kAlways, kSampled, kNever };
 enum class UnlistedUids : uint8_t { kServe, kRefuse };
+// Who holds host memory while no daemon runs, see daemon/keep/.
+enum class KeepMode : uint8_t { kAuto, kServiceManager, kHolder, kOff };
 
 struct TenantConfig {
   TenantConfig();  // every field as its row says
@@ -55,6 +57,8 @@ struct Config {
     uint64_t sessions_max;
     uint64_t spin_ns;
     uint64_t drain_timeout_ns;
+    KeepMode keep;
+    uint64_t keep_for_ns;
     bool operator==(const Daemon&) const = default;
   } daemon;
 
@@ -112,6 +116,7 @@ struct Config {
 
   struct Verify {
     VerifyMode host;
+    uint64_t background_rate;  // bytes a second
     bool operator==(const Verify&) const = default;
   } verify;
 

@@ -122,6 +122,24 @@ constexpr std::array kOptions = {
               .reload = Reload::kLive,
               .help = "How long SIGTERM waits for requests and workers before the daemon ends.",
               .field = in<&C::daemon, &C::Daemon::drain_timeout_ns>},
+    OptionRow{.name = "daemon.keep",
+              .kind = ValueKind::kChoice,
+              .default_text = "auto",
+              .choices = "auto|service-manager|holder|off",
+              .help = "Who keeps host memory over a restart or a crash of the daemon: the service "
+                      "manager (its unit needs FileDescriptorStoreMax=4096), a small process of "
+                      "kvtierd's own beside daemon.socket, or nobody. \"auto\": the service "
+                      "manager where it sets FDSTORE or KVTIER_KEEP=service-manager, else the "
+                      "holder.",
+              .field = in<&C::daemon, &C::Daemon::keep>},
+    OptionRow{.name = "daemon.keep_for",
+              .kind = ValueKind::kDuration,
+              .default_text = "10m",
+              .min = kSecond,
+              .max = 7 * 24 * kHour,
+              .help = "How long the holder waits for the next daemon before it gives the memory "
+                      "back and ends.",
+              .field = in<&C::daemon, &C::Daemon::keep_for_ns>},
     OptionRow{.name = "log.level",
               .kind = ValueKind::kChoice,
               .default_text = "info",
@@ -372,6 +390,15 @@ constexpr std::array kOptions = {
               .help = "For loads from host memory, what clients do that do not say otherwise. "
                       "\"always\" costs about a tenth of the copy; \"sampled\" suits DMA.",
               .field = in<&C::verify, &C::Verify::host>},
+    OptionRow{.name = "verify.background_rate",
+              .kind = ValueKind::kRate,
+              .default_text = "1GiB/s",
+              .min = MiB,
+              .max = kTiB,
+              .reload = Reload::kLive,
+              .help = "How fast workers check the chunks that were kept over a restart. Until a "
+                      "chunk's turn has come, every load of it is checked.",
+              .field = in<&C::verify, &C::Verify::background_rate>},
     OptionRow{.name = "tenants.unlisted",
               .kind = ValueKind::kChoice,
               .default_text = "serve",

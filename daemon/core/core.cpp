@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <new>
 
+#include "daemon/core/old_epoch.hpp"
 #include "daemon/core/salts.hpp"
 #include "daemon/log/log.hpp"
 
@@ -27,7 +28,8 @@ Want want(Demand demand) {
 constexpr uint64_t kTypicalSlotBytesMin = 32 * wire::KiB;
 // Slot ids cost 64 bytes only once used, so the table is laid out for the smallest slots.
 constexpr uint64_t kSlotBytesMin = 8 * wire::KiB;
-constexpr uint64_t kSlotIdsMin = 4096;
+// The next daemon may have more memory and goes on with this table.
+constexpr uint64_t kSlotIdsMin = 1024 * wire::GiB / kSlotBytesMin;
 
 }  // namespace
 
@@ -41,7 +43,8 @@ Core::Core(CoreOptions options, Executor& executor, const Clock& clock)
       clock_(clock),
       started_ns_(clock.now_ns()),
       host_meter_(static_cast<double>(config_.planner.host_bandwidth_initial),
-                  static_cast<double>(config_.planner.host_latency_initial_ns) * 1e-9) {
+                  static_cast<double>(config_.planner.host_latency_initial_ns) * 1e-9),
+      ledger_(options.keeper) {
   capacity_bytes_ = host_capacity_bytes(config_, options.memory_available_bytes);
   if (config_.host.capacity_chunks == 0) capacity_bytes_ = 0;
 }
@@ -52,7 +55,7 @@ Core::~Core() {
 
 Result<std::unique_ptr<Core>> Core::create(CoreOptions options, Executor& executor,
                                            const Clock& clock) {
-  std::unique_ptr<Core> core(new (std::nothrow) Core(std::move(options), executor, clock));
+  std::unique_ptr<Core> core(new (std::nothrow) Core(options, executor, clock));
   if (core == nullptr) return Error(Code::kOutOfMemory, "no memory for the core");
   const Result<std::unique_ptr<Policy>> policy = make_policy(core->config_.host.policy);
   if (!policy.ok()) return policy.error();
@@ -63,9 +66,23 @@ Result<std::unique_ptr<Core>> Core::create(CoreOptions options, Executor& execut
   host.lock = want(core->config_.host.lock);
   host.slots_max = std::max(core->capacity_bytes_ / kSlotBytesMin, kSlotIdsMin);
   host.epoch = core->epoch_;
-  Result<std::unique_ptr<HostTier>> tier = HostTier::create(host, executor, *core);
-  if (!tier.ok()) return tier.error();
-  core->host_ = std::move(tier).value();
+  std::string reason = options.keeper == nullptr ? "daemon.keep is \"off\"" : "nothing was kept";
+  if (options.kept != nullptr && !options.kept->empty()) {
+    const std::vector<std::string> names = options.kept->names();
+    close_published(*options.kept);
+    const Status warm = options.cold ? Status(Error(Code::kUnavailable, "it was asked for"))
+                                     : core->start_warm(host, *options.kept);
+    if (warm.ok()) return core;
+    // Whatever was begun goes with this core: nobody has learned of it. Memory that clients still
+    // map stays theirs until they let go; nothing of it is used again.
+    reason = warm.error().message();
+    core.reset(new (std::nothrow) Core(options, executor, clock));
+    if (core == nullptr) return Error(Code::kOutOfMemory, "no memory for the core");
+    for (const std::string& name : names) core->ledger_.forget(name);
+    options.kept->clear();
+  }
+  const Status cold = core->start_cold(host, reason);
+  if (!cold.ok()) return cold.error();
   return core;
 }
 
@@ -75,6 +92,21 @@ uint64_t Core::index_entries_max() const {
   if (config_.host.capacity_chunks == kUnlimited) return by_bytes;
   // Entries outlive their eviction by a moment: a batch more than the limit.
   return std::min(by_bytes, config_.host.capacity_chunks) + 2 * wire::kBatchChunksMax;
+}
+
+Status Core::segment_made(const Segment& segment) {
+  SegmentRow row = {};
+  row.tenant = segment.tenant;
+  row.number = segment.number;
+  row.uid = segment.uid;
+  row.slot_bytes = segment.slot_bytes;
+  row.accounted_bytes = segment.accounted_bytes;
+  row.bytes = segment.bytes();
+  row.first = segment.first;
+  row.slots = segment.slots;
+  row.huge = segment.memory.pages == Pages::kHuge ? 1 : 0;
+  ledger_.note_next_uid(segment.uid + 1);
+  return ledger_.segment(row, segment.memory.fd);
 }
 
 void Core::segment_created(const Segment& segment) {
@@ -87,6 +119,7 @@ void Core::segment_created(const Segment& segment) {
 
 void Core::segment_freed(const Segment& segment) {
   ++counters_.segments_freed;
+  ledger_.segment_gone(segment.uid);
   tenants_[segment.tenant]->index->forget_segment(segment.number);
 }
 
@@ -94,7 +127,7 @@ Result<TenantNumber> Core::make_tenant(const std::string& name, const TenantConf
   for (const std::unique_ptr<Tenant>& tenant : tenants_) {
     if (tenant->name == name) return tenant->number;
   }
-  if (tenants_.size() >= config_.tenants.tenants_max) {
+  if (!adopting_ && tenants_.size() >= config_.tenants.tenants_max) {
     return Error::format(Code::kFull, "there are %zu tenants already (tenants.tenants_max)",
                          tenants_.size());
   }
@@ -117,9 +150,22 @@ Result<TenantNumber> Core::make_tenant(const std::string& name, const TenantConf
       std::min(share_of(capacity_bytes_, limits.host_share_ppm), limits.host_bytes_max);
   tenant->sessions_max = limits.sessions_max;
   tenant->spaces_max = std::min<uint64_t>(limits.spaces_max, wire::kSpacesMax);
+  if (Status kept = keep_tenant(*tenant); !kept) return kept.error();
   tenants_.push_back(std::move(tenant));
   publish_costs();
   return tenants_.back()->number;
+}
+
+TenantConfig Core::limits_of(const std::string& name) const {
+  for (const TenantConfig& listed : config_.tenant) {
+    if (listed.name == name) return listed;
+  }
+  TenantConfig limits;
+  limits.host_share_ppm = config_.tenants.host_share_ppm;
+  limits.host_bytes_max = config_.tenants.host_bytes_max;
+  limits.sessions_max = config_.tenants.sessions_max;
+  limits.spaces_max = config_.tenants.spaces_max;
+  return limits;
 }
 
 Result<TenantNumber> Core::tenant_by_uid(uint32_t uid) {
@@ -138,12 +184,8 @@ Result<TenantNumber> Core::tenant_by_uid(uint32_t uid) {
                          "tenants.unlisted = \"serve\"",
                          uid);
   }
-  TenantConfig limits;
-  limits.host_share_ppm = config_.tenants.host_share_ppm;
-  limits.host_bytes_max = config_.tenants.host_bytes_max;
-  limits.sessions_max = config_.tenants.sessions_max;
-  limits.spaces_max = config_.tenants.spaces_max;
-  Result<TenantNumber> made = make_tenant("uid-" + std::to_string(uid), limits);
+  const std::string name = "uid-" + std::to_string(uid);
+  Result<TenantNumber> made = make_tenant(name, limits_of(name));
   if (made.ok()) tenant_of_uid_[uid] = *made;
   return made;
 }
@@ -158,9 +200,9 @@ Result<TenantNumber> Core::tenant_by_name(const std::string& name) {
 Result<Session*> Core::admit(const AdmitRequest& request) {
   Tenant& tenant = *tenants_[request.tenant];
   if (draining_) return Error(Code::kUnavailable, "the daemon is stopping");
-  if (sessions_.size() >= config_.daemon.sessions_max) {
+  if (const size_t attached = attached_count(); attached >= config_.daemon.sessions_max) {
     return Error::format(Code::kFull, "%zu sessions are attached already (daemon.sessions_max)",
-                         sessions_.size());
+                         attached);
   }
   if (tenant.sessions >= tenant.sessions_max) {
     return Error::format(Code::kFull, "tenant '%s' has %u sessions already (sessions_max)",
@@ -173,14 +215,16 @@ Result<Session*> Core::admit(const AdmitRequest& request) {
   layout.touch_entries = static_cast<uint32_t>(config_.session.touch_entries);
   layout.argument_bytes = config_.session.argument_bytes;
   const uint32_t id = next_session_++;
+  ledger_.note_next_session(next_session_);
   Result<SessionMemory> memory = SessionMemory::create(layout, id, epoch_);
   if (!memory.ok()) return memory.error();
-  auto session = std::make_unique<Session>(id, request.tenant, std::move(memory).value());
+  auto session = std::make_unique<Session>(id, request.tenant, std::move(memory).value(), epoch_);
   session->name = request.name;
   session->pid = request.pid;
   session->uid = request.uid;
   session->read_only = request.read_only;
   session->attached_ns = clock_.now_ns();
+  if (Status kept = keep_session(*session, request.process); !kept) return kept.error();
   Session* result = session.get();
   sessions_[id] = std::move(session);
   ++tenant.sessions;
@@ -200,6 +244,7 @@ void Core::orphan_session(Session& session) {
 
 void Core::remove_session(Session& session) {
   drain_touches(session);
+  ledger_.session_ending(session.id);
   // A thread of a living client may stand between writing a cell and validating it: after the fence
   // it sees `ended`, before it the scans that come now still count.
   session.memory.header().ended.store(1, std::memory_order_release);
@@ -207,23 +252,30 @@ void Core::remove_session(Session& session) {
   const std::vector<SlotId> grants(session.grants.begin(), session.grants.end());
   for (const SlotId slot : grants) {
     end_grant(session, slot);
-    release_slot(slot);
+    if (session.epoch == epoch_) {
+      release_slot(slot);
+    } else {
+      // A reader of before may have kept its cell when its lease was revoked: the scan decides.
+      retire_slot(slot);
+    }
     ++counters_.aborted;
   }
   Tenant& tenant = *tenants_[session.tenant];
   for (size_t i = 0; i < wire::kCountersMax; ++i) {
     tenant.ended_counters[i] += session.memory.header().counters[i].load(std::memory_order_relaxed);
   }
-  --tenant.sessions;
+  if (session.epoch == epoch_) --tenant.sessions;
   ++counters_.sessions_ended;
   const TenantNumber number = session.tenant;
-  sessions_.erase(session.id);
+  const uint32_t id = session.id;
+  sessions_.erase(id);
+  ledger_.session_gone(id);
   sweep_retired(*tenants_[number]);
 }
 
 Status Core::give_up(const Session& caller, uint32_t id, uint64_t epoch) {
-  Session* session = epoch == epoch_ ? find_session(id) : nullptr;
-  if (session == nullptr) {
+  Session* session = find_session(id);
+  if (session == nullptr || session->epoch != epoch) {
     return Error::format(Code::kNotFound, "there is no session %u of that epoch", id);
   }
   if (session->pid != caller.pid || session->uid != caller.uid) {
@@ -234,6 +286,14 @@ Status Core::give_up(const Session& caller, uint32_t id, uint64_t epoch) {
   }
   remove_session(*session);
   return {};
+}
+
+// Sessions of this epoch; those of the daemon before do not count against the limits, because their
+// processes must be able to attach again to give them up.
+size_t Core::attached_count() const {
+  size_t count = 0;
+  for (const std::unique_ptr<Tenant>& tenant : tenants_) count += tenant->sessions;
+  return count;
 }
 
 void Core::protocol_error(Session& session) {
@@ -267,6 +327,7 @@ void Core::close() {
   for (const auto& [id, session] : sessions_) {
     session->memory.header().ended.store(1, std::memory_order_release);
   }
+  if (host_ != nullptr) ledger_.orderly_stop();
 }
 
 }  // namespace kvtier::daemon

@@ -15,6 +15,7 @@
 #include "daemon/core/control.hpp"
 #include "daemon/core/session.hpp"
 #include "daemon/core/tenant.hpp"
+#include "daemon/keep/ledger.hpp"
 #include "daemon/memory/clock.hpp"
 #include "daemon/planner/load_meter.hpp"
 #include "daemon/policy/policy.hpp"
@@ -32,6 +33,9 @@ struct CoreOptions {
   std::string state_directory;          // for tenants' salts; empty: salts live as long as the core
   uint32_t protocol_min = 1;            // what the session layer serves, to be shown
   uint32_t protocol_max = 1;
+  FdKeeper* keeper = nullptr;          // outlives the core; null: nothing outlives it
+  std::shared_ptr<KeptFds> kept = {};  // what the keeper had; null: nothing
+  bool cold = false;                   // whatever was kept is given back unseen
 };
 
 struct AdmitRequest {
@@ -40,6 +44,13 @@ struct AdmitRequest {
   uint32_t uid = 0;
   std::string name;
   bool read_only = false;
+  const Fd* process = nullptr;  // its pidfd, to be kept; may be null where nothing is kept
+};
+
+// A session of the daemon before whose process may still use what it leased or was granted.
+struct OrphanedSession {
+  Session* session = nullptr;
+  Fd process;  // readable once that process has ended
 };
 
 struct OpenedSpace {
@@ -84,6 +95,8 @@ class Core final : public Control, private SegmentListener {
   // A ring was broken: the session is ended as if killed.
   void protocol_error(Session& session);
   size_t session_count() const { return sessions_.size(); }
+  // Once, after create(): whose end is to be watched.
+  std::vector<OrphanedSession> take_orphans() { return std::exchange(orphans_, {}); }
 
   // --- Rare requests.
   // Errors: invalid_argument (with what was found), full (spaces_max).
@@ -153,18 +166,52 @@ class Core final : public Control, private SegmentListener {
     uint64_t leased_stamp = 0;     // of the last scan that found it in a cell
     uint64_t leased_since_ns = 0;  // 0: not leased at the last look at ages
   };
+  // A chunk that was kept over a restart and has not been checked yet.
+  struct Recheck {
+    SlotId slot;
+    uint32_t generation;
+  };
   class EvictionFilter;
 
   Core(CoreOptions options, Executor& executor, const Clock& clock);
 
   // segments
+  Status segment_made(const Segment& segment) override;
   void segment_created(const Segment& segment) override;
   void segment_freed(const Segment& segment) override;
 
+  // a restart: core_adopt.cpp, core_adopt_slots.cpp, core_recheck.cpp
+  struct Adoption;
+  Status keep_tenant(const Tenant& tenant);
+  Status keep_session(const Session& session, const Fd* process);
+  Status start_cold(const HostTierOptions& host, const std::string& reason);
+  Status start_warm(const HostTierOptions& host, KeptFds& kept);
+  void say_start(const std::string& mode, const std::string& reason);
+  Status adopt_tenants(const Manifest& manifest);
+  Status adopt_spaces(const Manifest& manifest);
+  Status adopt_segments(const Manifest& manifest, KeptFds& kept);
+  Status adopt_sessions(Adoption& adoption, Manifest& manifest, KeptFds& kept);
+  void adopt_slots(Adoption& adoption);
+  void adopt_slot(Adoption& adoption, Tenant& tenant, const Segment& segment, SlotId slot);
+  void adopt_grant(const Adoption& adoption, Tenant& tenant, SlotId slot);
+  void hold_or_free(Tenant& tenant, SlotId slot);
+  void publish_adopted(Adoption& adoption, Tenant& tenant);
+  bool is_served(const Tenant& tenant) const;
+  void drain_surplus();
+  void recheck_some();
+  struct RecheckBatch;
+  void rechecked(const RecheckBatch& batch);
+  void release_fillings();
+  void quarantine(Tenant& tenant, SlotId slot);
+
   // tenants and spaces
   Result<TenantNumber> make_tenant(const std::string& name, const TenantConfig& limits);
+  TenantConfig limits_of(const std::string& name) const;
+  size_t attached_count() const;
   Space* find_space(Tenant& tenant, uint32_t id);
   uint64_t index_entries_max() const;
+  static Status check_spec(const wire::SpaceSpecWire& spec);
+  Space& add_space(Tenant& tenant, const wire::SpaceSpecWire& spec, uint32_t id, uint32_t group);
 
   // slots: core_slots.cpp
   SlotNotes& notes(SlotId slot);
@@ -181,6 +228,7 @@ class Core final : public Control, private SegmentListener {
   void revoke_overdue(Tenant& tenant);
   size_t drop_slots(Tenant& tenant, std::span<const SlotId> slots, Removal how);
   void release_slot(SlotId slot);
+  void retire_slot(SlotId slot);
   void trim_to_chunk_limit(Tenant& tenant, uint64_t slot_bytes);
   void drain_all_touches(const Tenant& tenant);
   void touch_slot(Tenant& tenant, SlotId slot);
@@ -243,6 +291,15 @@ class Core final : public Control, private SegmentListener {
   LoadMeter host_meter_;
   CoreCounters counters_;
   Reload reload_;
+  Ledger ledger_;
+  bool adopting_ = false;  // rows that are written already are not written again
+  std::string start_mode_ = "cold";
+  std::string start_reason_;
+  std::vector<OrphanedSession> orphans_;
+  std::vector<std::pair<uint64_t, SlotId>> fillings_;  // until when the kernel may write there
+  std::vector<Recheck> rechecks_;                      // to be done, the next one last
+  uint64_t rechecks_under_way_ = 0;
+  uint64_t rechecked_ns_ = 0;
   bool draining_ = false;
   bool closed_ = false;
 };

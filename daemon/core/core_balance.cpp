@@ -64,7 +64,7 @@ uint64_t Core::mean_use_ns(const Segment& segment) {
   uint64_t chunks = 0;
   for (SlotId slot = segment.first; slot < segment.first + segment.slots; ++slot) {
     if (host_->slots()[slot].state.load(std::memory_order_relaxed) != SlotState::kValid) continue;
-    sum += (notes(slot).since_ns - started_ns_) / 1024;  // a mean over years must not overflow
+    sum += notes(slot).since_ns / 65536;  // a mean over years must not overflow
     ++chunks;
   }
   return chunks == 0 ? 0 : sum / chunks;

@@ -248,8 +248,8 @@ CoreSnapshot Core::snapshot() {
   snapshot.protocol_max = protocol_max_;
   snapshot.epoch = epoch_;
   snapshot.uptime_seconds = seconds_since(started_ns_, clock_.now_ns());
-  snapshot.start_mode = "cold";
-  snapshot.start_reason = "this version keeps nothing across a restart";
+  snapshot.start_mode = start_mode_;
+  snapshot.start_reason = start_reason_;
   fill_tiers(snapshot);
   fill_tenants(snapshot);
   fill_sessions(snapshot);
@@ -257,6 +257,9 @@ CoreSnapshot Core::snapshot() {
   if (!host_->message().empty()) {
     snapshot.problems.push_back("host memory: " + host_->message() +
                                 " (see kvtier doctor for limits)");
+  }
+  if (std::string trouble = ledger_.trouble(); !trouble.empty()) {
+    snapshot.problems.push_back(std::move(trouble));
   }
   const TierSnapshot& host = snapshot.tiers.front();
   if (host.quarantined_slots > 0) {

@@ -141,6 +141,13 @@ void Core::release_slot(SlotId slot) {
   host_->give_back(slot);
 }
 
+// Not in the index; freed by a later scan that finds no lease on it.
+void Core::retire_slot(SlotId slot) {
+  host_->slots()[slot].state.store(SlotState::kRetired, std::memory_order_release);
+  notes(slot).since_ns = clock_.now_ns();
+  tenant_of(slot).retired.push_back(slot);
+}
+
 size_t Core::drop_slots(Tenant& tenant, std::span<const SlotId> slots, Removal how) {
   for (const SlotId slot : slots) unpublish(tenant, slot, how);
   return free_or_retire(tenant, slots);
@@ -222,9 +229,11 @@ void Core::touch_slot(Tenant& tenant, SlotId slot) {
   const uint64_t now = clock_.now_ns();
   policy_of(tenant, host_->segment_of(slot).slot_bytes).touched(slot);
   notes_[slot].since_ns = now;
+  host_->slots()[slot].last_use_ns.store(now, std::memory_order_relaxed);
   each_sibling(tenant, slot, [&](SlotId sibling) {
     policy_of(tenant, host_->segment_of(sibling).slot_bytes).touched(sibling);
     notes_[sibling].since_ns = now;
+    host_->slots()[sibling].last_use_ns.store(now, std::memory_order_relaxed);
   });
 }
 

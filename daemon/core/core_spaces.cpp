@@ -14,7 +14,26 @@ bool is_terminated(const char (&text)[N]) {
   return std::memchr(text, 0, N) != nullptr;
 }
 
-Status check_spec(const wire::SpaceSpecWire& spec) {
+// Bytes after a terminator would make equal names different spaces.
+template <size_t N>
+void clear_tail(char (&text)[N]) {
+  const size_t length = std::strlen(text);
+  std::memset(text + length, 0, N - length);
+}
+
+wire::SpaceSpecWire canonical(wire::SpaceSpecWire spec) {
+  clear_tail(spec.model);
+  clear_tail(spec.dtype);
+  clear_tail(spec.layout);
+  clear_tail(spec.isa);
+  spec.reserved0 = 0;
+  std::memset(spec.reserved1, 0, sizeof spec.reserved1);
+  return spec;
+}
+
+}  // namespace
+
+Status Core::check_spec(const wire::SpaceSpecWire& spec) {
   if (!is_terminated(spec.model) || !is_terminated(spec.dtype) || !is_terminated(spec.layout) ||
       !is_terminated(spec.isa)) {
     return Error(Code::kInvalidArgument, "a name of the space is not zero-terminated");
@@ -38,25 +57,6 @@ Status check_spec(const wire::SpaceSpecWire& spec) {
   }
   return {};
 }
-
-// Bytes after a terminator would make equal names different spaces.
-template <size_t N>
-void clear_tail(char (&text)[N]) {
-  const size_t length = std::strlen(text);
-  std::memset(text + length, 0, N - length);
-}
-
-wire::SpaceSpecWire canonical(wire::SpaceSpecWire spec) {
-  clear_tail(spec.model);
-  clear_tail(spec.dtype);
-  clear_tail(spec.layout);
-  clear_tail(spec.isa);
-  spec.reserved0 = 0;
-  std::memset(spec.reserved1, 0, sizeof spec.reserved1);
-  return spec;
-}
-
-}  // namespace
 
 Space* Core::find_space(Tenant& tenant, uint32_t id) {
   // Ids grow with numbers, so the table is sorted by id.
@@ -91,12 +91,26 @@ Result<OpenedSpace> Core::open_space(Session& session, const wire::SpaceSpecWire
     return Error::format(Code::kFull, "tenant '%s' has %zu spaces already (spaces_max)",
                          tenant.name.c_str(), tenant.spaces.size());
   }
+  SpaceRow row = {};
+  row.tenant = tenant.number;
+  row.number = static_cast<uint32_t>(tenant.spaces.size());
+  row.id = next_space_;
+  row.group = group_number != 0 ? group_number : next_group_;
+  row.spec = spec;
+  if (Status kept = ledger_.space(row); !kept) return kept.error();
+  return opened(add_space(tenant, spec, row.id, row.group));
+}
+
+Space& Core::add_space(Tenant& tenant, const wire::SpaceSpecWire& spec, uint32_t id,
+                       uint32_t group) {
+  next_space_ = std::max(next_space_, id + 1);
+  next_group_ = std::max(next_group_, group + 1);
   auto space = std::make_unique<Space>();
-  space->id = next_space_++;
+  space->id = id;
   space->number = static_cast<uint32_t>(tenant.spaces.size());
-  space->group = group_number != 0 ? group_number : next_group_++;
+  space->group = group;
   space->spec = spec;
-  space->fingerprint = fingerprint;
+  space->fingerprint = wire::fingerprint_of(spec);
   space->header_bytes = static_cast<uint32_t>(wire::header_bytes_for(spec.tokens_per_chunk));
   space->slot_bytes = wire::slot_bytes_for(space->header_bytes + spec.chunk_bytes_max);
   space->last_use_ns = clock_.now_ns();
@@ -113,11 +127,11 @@ Result<OpenedSpace> Core::open_space(Session& session, const wire::SpaceSpecWire
   descriptor.tokens_per_chunk = spec.tokens_per_chunk;
   descriptor.header_bytes = space->header_bytes;
   descriptor.chunk_bytes_max = spec.chunk_bytes_max;
-  descriptor.fingerprint_lo = fingerprint.lo;
-  descriptor.fingerprint_hi = fingerprint.hi;
+  descriptor.fingerprint_lo = space->fingerprint.lo;
+  descriptor.fingerprint_hi = space->fingerprint.hi;
   tenant.index->describe_space(space->number, descriptor);
   tenant.spaces.push_back(std::move(space));
-  return opened(*tenant.spaces.back());
+  return *tenant.spaces.back();
 }
 
 Result<Core::SegmentFd> Core::segment_fd(const Session& session, uint32_t number, uint64_t uid) {

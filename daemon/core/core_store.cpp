@@ -285,14 +285,18 @@ CommitOutcome Core::commit_one(Session& session, const wire::CommitArg& argument
 
 bool Core::write_checksum(SlotId slot, uint64_t checksum) {
   SlotRecord& record = host_->slots()[slot];
-  record.checksum = checksum;
-  record.flags |= kRecordHasChecksum;
   std::byte* data = host_->data(slot);
   auto* header = reinterpret_cast<wire::ChunkHeader*>(data);
   if (guarded(data, sizeof *header, [&] {
         header->checksum = checksum;
         header->flags = wire::kHeaderHasChecksum;
       })) {
+    // A daemon killed in between leaves a chunk without a checksum in its record, which the next
+    // one drops; never a record that promises what the header does not have.
+    std::atomic_thread_fence(std::memory_order_release);
+    record.checksum = checksum;
+    std::atomic_thread_fence(std::memory_order_release);
+    record.flags |= kRecordHasChecksum;
     return true;
   }
   hole_found(tenant_of(slot));
@@ -324,6 +328,7 @@ bool Core::publish(Tenant& tenant, Space& space, SlotId slot, uint32_t flags) {
   SlotNotes& note = notes(slot);
   note.entry = entry;
   note.since_ns = clock_.now_ns();
+  host_->slots()[slot].last_use_ns.store(note.since_ns, std::memory_order_relaxed);
   ++tenant.chunks;
   ++chunks_;
   tenant.payload_bytes += record.payload_bytes;

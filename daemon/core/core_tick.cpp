@@ -15,6 +15,9 @@ void Core::tick() {
   }
   sweep_draining();
   host_->tend();
+  ledger_.tend();
+  release_fillings();
+  recheck_some();
   const std::vector<SlotId> waiting = std::exchange(unverified_, {});
   for (const SlotId slot : waiting) {
     if (host_->slots()[slot].state.load(std::memory_order_relaxed) == SlotState::kValid &&

@@ -74,12 +74,16 @@ void Core::bad_chunk(Session& session, wire::Place place, wire::BadKind kind) {
             tenant.name, session.pid,
             kind == wire::BadKind::kHeader ? "the header" : "the checksum", place.segment(),
             place.slot());
+  quarantine(tenant, slot);
+  confirm_quarantine(tenant, slot);
+}
+
+void Core::quarantine(Tenant& tenant, SlotId slot) {
   unpublish(tenant, slot, Removal::kDropped);
   std::atomic_thread_fence(std::memory_order_seq_cst);
   tenant.index->erase(notes(slot).entry);
   notes(slot).entry = UINT32_MAX;
   host_->slots()[slot].state.store(SlotState::kQuarantined, std::memory_order_release);
-  confirm_quarantine(tenant, slot);
 }
 
 // A slot whose bytes prove right after all (the client's copy went wrong, or it lied) comes back;

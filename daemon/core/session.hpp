@@ -20,12 +20,13 @@ enum class SessionState : uint8_t {
 };
 
 struct Session {
-  Session(uint32_t number, TenantNumber owner, SessionMemory shared)
-      : id(number), tenant(owner), memory(std::move(shared)) {}
+  Session(uint32_t number, TenantNumber owner, SessionMemory shared, uint64_t attached_epoch)
+      : id(number), tenant(owner), memory(std::move(shared)), epoch(attached_epoch) {}
 
   uint32_t id;
   TenantNumber tenant;
   SessionMemory memory;
+  uint64_t epoch;  // of the daemon that it attached to; another one: adopted, and orphaned
   SessionState state = SessionState::kAttached;
   std::string name;
   int pid = 0;

@@ -26,6 +26,10 @@ class SessionMemory {
   static Result<SessionMemory> create(const SessionLayout& layout, uint32_t session,
                                       uint64_t epoch);
 
+  // That of a session of the daemon before; `layout` is what the manifest says. Errors: corrupt
+  // (the memory is not of that layout), system.
+  static Result<SessionMemory> adopt(Fd fd, const SessionLayout& layout);
+
   const SessionLayout& layout() const { return layout_; }
   const Fd& fd() const { return memory_.fd; }
   uint64_t bytes() const { return memory_.mapping.bytes(); }
@@ -50,6 +54,9 @@ class SessionMemory {
 
  private:
   SessionMemory() = default;
+  struct Parts;
+  static Parts parts_of(const SessionLayout& layout);
+  void point_at(const Parts& parts);
 
   SessionLayout layout_;
   Memfd memory_;

@@ -113,7 +113,8 @@ struct CoreCounters {
            committed_unverified = 0, verified_later = 0, faults_guarded = 0, reports_refused = 0,
            segments_created = 0, segments_freed = 0, stored_bytes = 0, evicted_bytes = 0,
            config_reloads = 0, config_reload_failures = 0, turn_ns_max = 0, loop_lag_ns_max = 0,
-           accept_refused_fds = 0;
+           accept_refused_fds = 0, adopted = 0, adopt_dropped = 0, rechecked = 0,
+           recheck_failed = 0;
 };
 
 struct CoreSnapshot {
@@ -123,7 +124,7 @@ struct CoreSnapshot {
   double uptime_seconds = 0;
   std::string health;                 // "good", "degraded", "draining"
   std::vector<std::string> problems;  // why not good, each with its remedy
-  std::string start_mode;             // "cold", later "warm", "crash_warm"
+  std::string start_mode;             // "cold", "warm", "crash_warm"
   std::string start_reason;
   std::vector<TierSnapshot> tiers;
   std::vector<TenantSnapshot> tenants;

@@ -16,7 +16,21 @@ namespace kvtier::daemon {
 
 namespace {
 constexpr uint64_t kHugePageBytes = 2 * wire::MiB;
+constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+
+Status map_memfd(Memfd& memfd, uint64_t bytes) {
+  // A mapping of huge pages reserves them now, so that a later touch cannot fail for want of them.
+  void* data =
+      ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+             MAP_SHARED | (memfd.pages == Pages::kHuge ? 0 : MAP_NORESERVE), memfd.fd.get(), 0);
+  if (data == MAP_FAILED) return Error::system(errno, "mapping a memfd");
+  memfd.mapping = Mapping(static_cast<std::byte*>(data), bytes);
+  ::madvise(data, bytes, MADV_DONTFORK);
+  ::madvise(data, bytes, MADV_DONTDUMP);  // KV bytes do not belong in core files
+  return {};
 }
+
+}  // namespace
 
 Mapping::Mapping(Mapping&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
@@ -54,16 +68,28 @@ Result<Memfd> create_memfd(const MemfdOptions& options) {
   if (::ftruncate(memfd.fd.get(), static_cast<off_t>(bytes)) != 0) {
     return Error::system(errno, "setting the size of a memfd");
   }
-  if (::fcntl(memfd.fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+  if (::fcntl(memfd.fd.get(), F_ADD_SEALS, kSeals) != 0) {
     return Error::system(errno, "sealing a memfd");
   }
-  // A mapping of huge pages reserves them now, so that a later touch cannot fail for want of them.
-  void* data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
-                      MAP_SHARED | (huge ? 0 : MAP_NORESERVE), memfd.fd.get(), 0);
-  if (data == MAP_FAILED) return Error::system(errno, "mapping a memfd");
-  memfd.mapping = Mapping(static_cast<std::byte*>(data), bytes);
-  ::madvise(data, bytes, MADV_DONTFORK);
-  ::madvise(data, bytes, MADV_DONTDUMP);  // KV bytes do not belong in core files
+  if (Status mapped = map_memfd(memfd, bytes); !mapped) return mapped.error();
+  return memfd;
+}
+
+Result<Memfd> adopt_memfd(Fd fd, uint64_t bytes_min, Pages pages) {
+  Memfd memfd;
+  memfd.fd = std::move(fd);
+  memfd.pages = pages;
+  struct stat found = {};
+  if (::fstat(memfd.fd.get(), &found) != 0) return Error::system(errno, "looking at kept memory");
+  const auto bytes = static_cast<uint64_t>(found.st_size);
+  const int seals = ::fcntl(memfd.fd.get(), F_GET_SEALS);
+  if (bytes < bytes_min || seals < 0 || (seals & kSeals) != kSeals) {
+    return Error::format(Code::kCorrupt,
+                         "kept memory has %llu bytes and seals %d; at least %llu and %d are due",
+                         static_cast<unsigned long long>(bytes), seals,
+                         static_cast<unsigned long long>(bytes_min), kSeals);
+  }
+  if (Status mapped = map_memfd(memfd, bytes); !mapped) return mapped.error();
   return memfd;
 }
 

@@ -50,6 +50,10 @@ struct MemfdOptions {
 // Errors: system (with errno: out of fds, of memory, of huge pages).
 Result<Memfd> create_memfd(const MemfdOptions& options);
 
+// Maps a memfd that an earlier process made with create_memfd(). Errors: corrupt (not sealed, or of
+// fewer than bytes_min bytes: mapping it could end this process), system.
+Result<Memfd> adopt_memfd(Fd fd, uint64_t bytes_min, Pages pages);
+
 // Another fd for the same memory that can only be mapped read-only, or one that can be written.
 Result<Fd> reopen_read_only(const Fd& memfd);
 Result<Fd> duplicate(const Fd& fd);

@@ -215,6 +215,7 @@ Result<Session*> MessageServer::admit(Connection& connection, const wire::Attach
   admit.uid = connection.peer.uid;
   admit.name = printable(request.name, sizeof request.name);
   admit.read_only = (request.flags & wire::kAttachReadOnly) != 0;
+  admit.process = &connection.peer.pidfd;
   return core_.admit(admit);
 }
 

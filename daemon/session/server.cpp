@@ -59,6 +59,7 @@ Status Server::prepare() {
   }
   reserve_ = Fd(::fcntl(mailbox_->fd().get(), F_DUPFD_CLOEXEC, 0));
   if (!reserve_) return Error::system(errno, "keeping a descriptor in reserve");
+  if (Status s = watch_orphans(); !s) return s;
   if (!options_.signals) return {};
   sigset_t set;
   sigemptyset(&set);

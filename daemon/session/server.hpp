@@ -72,6 +72,7 @@ class Server {
 
   Server(ServerOptions options, Core& core, Executor& executor, const Clock& clock, Poller poller);
   Status prepare();
+  Status watch_orphans();
 
   // server.cpp: the loop
   void dispatch(Ready ready);

@@ -85,6 +85,25 @@ bool Server::too_many_greetings(uint32_t uid) const {
   return static_cast<size_t>(of_uid) >= kGreetingsMax / 2;
 }
 
+// Sessions of the daemon before have no socket; what they held returns when they are given up or
+// when their process has ended, which may have happened while no daemon ran.
+Status Server::watch_orphans() {
+  for (OrphanedSession& orphan : core_.take_orphans()) {
+    auto connection = std::make_unique<Connection>();
+    connection->number = next_number_++;
+    connection->peer.pid = orphan.session->pid;
+    connection->peer.uid = orphan.session->uid;
+    connection->peer.pidfd = std::move(orphan.process);
+    connection->accepted_ns = clock_.now_ns();
+    connection->session = orphan.session;
+    const Ready meaning = {Source::kProcess, connection->number};
+    if (Status s = poller_.add(connection->peer.pidfd, meaning); !s) return s;
+    by_session_[orphan.session->id] = connection.get();
+    connections_.emplace(connection->number, std::move(connection));
+  }
+  return {};
+}
+
 void Server::adopt(Fd socket, const std::string& tenant) {
   Result<Peer> peer = identify_peer(socket);
   if (!peer.ok()) return messages_.refuse(socket, peer.error());

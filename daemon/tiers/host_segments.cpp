@@ -48,7 +48,9 @@ Growth HostTier::grow(TenantNumber number, uint64_t slot_bytes, uint64_t now_ns)
   if (pool.failed_ns != 0 && now_ns - pool.failed_ns < kRetryAfterNs) return Growth::kFailed;
   uint64_t bytes = segment_bytes_for(slot_bytes);
   if (bytes > options_.capacity_bytes) return Growth::kTooSmall;
-  const uint64_t room = options_.capacity_bytes - allocated_bytes_;
+  // After a restart with less capacity there may be more than may be.
+  const uint64_t room =
+      options_.capacity_bytes - std::min(options_.capacity_bytes, allocated_bytes_);
   while (bytes > room && bytes / 2 >= slot_bytes * kSlotsPerSegmentMin) bytes /= 2;
   if (bytes > room) return Growth::kNoRoom;
 
@@ -129,25 +131,35 @@ void HostTier::created(const std::shared_ptr<Creation>& creation) {
   segment->accounted_bytes = creation->bytes;
   segment->slots = slots;
   segment->first = *first;
-  huge_pages_ = huge_pages_ || segment->memory.pages == Pages::kHuge;
-
-  const auto free_index = std::find(segments_.begin(), segments_.end(), nullptr);
-  const auto index = static_cast<uint32_t>(free_index - segments_.begin());
-  if (segment_of_slot_.size() < *first + slots) segment_of_slot_.resize(*first + slots);
-  std::fill_n(segment_of_slot_.begin() + *first, slots, index);
+  // What an earlier segment left of its run's records says nothing of this one.
   for (SlotId slot = *first; slot < *first + slots; ++slot) {
     SlotRecord& record = (*slots_)[slot];
+    record.state.store(SlotState::kUnused, std::memory_order_release);
     record.generation = std::max(record.generation, owner.generation_floors[number]);
   }
-  owner.segments[number] = index;
-  Segment& created = *segment;
-  if (free_index == segments_.end()) {
-    segments_.push_back(std::move(segment));
-  } else {
-    *free_index = std::move(segment);
+  if (Status made = listener_.segment_made(*segment); !made) {
+    slots_->give_back_run(*first, slots);
+    return fail(made.error().message());
   }
+  Segment& created = enlist(std::move(segment));
   listener_.segment_created(created);
   for (uint32_t i = 0; i < kPopulateJobsMax; ++i) populate_next(created);
+}
+
+Segment& HostTier::enlist(std::unique_ptr<Segment> segment) {
+  huge_pages_ = huge_pages_ || segment->memory.pages == Pages::kHuge;
+  const auto free_index = std::find(segments_.begin(), segments_.end(), nullptr);
+  const auto index = static_cast<uint32_t>(free_index - segments_.begin());
+  const size_t end = size_t{segment->first} + segment->slots;
+  if (segment_of_slot_.size() < end) segment_of_slot_.resize(end);
+  std::fill_n(segment_of_slot_.begin() + segment->first, segment->slots, index);
+  tenant(segment->tenant).segments[segment->number] = index;
+  if (free_index == segments_.end()) {
+    segments_.push_back(std::move(segment));
+    return *segments_.back();
+  }
+  *free_index = std::move(segment);
+  return **free_index;
 }
 
 void HostTier::populate_next(Segment& segment) {
@@ -176,7 +188,10 @@ void HostTier::populate_next(Segment& segment) {
     if (outcome->first.ok()) {
       for (uint32_t i = 0; i < count; ++i) {
         const SlotId slot = target->first + first + i;
-        (*slots_)[slot].state.store(SlotState::kFree, std::memory_order_release);
+        SlotRecord& record = (*slots_)[slot];
+        // One of an adopted segment may be in use already.
+        if (record.state.load(std::memory_order_relaxed) != SlotState::kUnused) continue;
+        record.state.store(SlotState::kFree, std::memory_order_release);
         if (!target->draining) pool.free.push_back(slot);
       }
       if (!target->draining) pool.slots += count;
@@ -189,7 +204,7 @@ void HostTier::populate_next(Segment& segment) {
     }
     target->populated += count;
     // A segment that was drained before it was whole stopped counting as growth then.
-    if (target->populated == target->slots && !target->draining) --pool.growing;
+    if (target->populated == target->slots && !target->draining && target->growth) --pool.growing;
     populate_next(*target);
     free_if_drained(*target);
   };
@@ -209,7 +224,7 @@ void HostTier::drain(Segment& segment) {
   segment.draining = true;
   Pool& pool = tenant(segment.tenant).pools[segment.slot_bytes];
   std::erase_if(pool.free, [&](SlotId slot) { return &segment_of(slot) == &segment; });
-  if (segment.populated < segment.slots) --pool.growing;
+  if (segment.populated < segment.slots && segment.growth) --pool.growing;
   pool.slots -= std::min(pool.slots, segment.populated);
   free_if_drained(segment);
 }

@@ -2,13 +2,17 @@
 // Core thread.
 #include "daemon/tiers/host_tier.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <new>
 
 namespace kvtier::daemon {
 
 HostTier::HostTier(const HostTierOptions& options, Executor& executor, SegmentListener& listener)
-    : options_(options), executor_(executor), listener_(listener) {}
+    : options_(options),
+      executor_(executor),
+      listener_(listener),
+      next_uid_(std::max<uint64_t>(options.next_uid, 1)) {}
 
 Result<std::unique_ptr<HostTier>> HostTier::create(const HostTierOptions& options,
                                                    Executor& executor, SegmentListener& listener) {

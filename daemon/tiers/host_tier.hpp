@@ -25,6 +25,7 @@ struct HostTierOptions {
   Want lock = Want::kAuto;
   uint64_t slots_max = 0;  // ids in the slot table
   uint64_t epoch = 0;
+  uint64_t next_uid = 1;
 };
 
 using TenantNumber = uint32_t;
@@ -44,6 +45,7 @@ struct Segment {
   uint32_t used = 0;       // not free: granted, valid, retired, quarantined
   bool draining = false;   // no slot of it is handed out any more
   bool locked = true;      // in memory, as far as populated
+  bool growth = true;      // until populated it counts as memory that is on its way
 
   uint64_t bytes() const { return memory.mapping.bytes(); }
 };
@@ -52,6 +54,8 @@ struct Segment {
 class SegmentListener {
  public:
   virtual ~SegmentListener() = default;
+  // Before anybody learns of it. An error, and the segment is not made.
+  virtual Status segment_made(const Segment& segment) = 0;
   virtual void segment_created(const Segment& segment) = 0;
   virtual void segment_freed(const Segment& segment) = 0;
 };
@@ -68,6 +72,18 @@ class HostTier {
  public:
   static Result<std::unique_ptr<HostTier>> create(const HostTierOptions& options,
                                                   Executor& executor, SegmentListener& listener);
+
+  // On the slot table of the daemon before.
+  static Result<std::unique_ptr<HostTier>> adopt(const HostTierOptions& options, Executor& executor,
+                                                 SegmentListener& listener,
+                                                 std::unique_ptr<SlotTable> slots);
+  // A segment of the daemon before, with its number and slots; in no order. Its slots are handed
+  // out only after settle(), which counts them by their states. Errors: corrupt (its number or
+  // slots are another's, or the memory is too small).
+  Result<Segment*> adopt_segment(Segment segment);
+  // After the last of them. Errors: corrupt.
+  Status adopted();
+  void settle(Segment& segment);
 
   // A free slot of the size, state still kFree; kNoSlot when there is none at the moment.
   SlotId take(TenantNumber tenant, uint64_t slot_bytes);
@@ -125,6 +141,7 @@ class HostTier {
     uint64_t bytes = 0;
   };
   struct Creation;
+  Segment& enlist(std::unique_ptr<Segment> segment);
 
   HostTier(const HostTierOptions& options, Executor& executor, SegmentListener& listener);
   Tenant& tenant(TenantNumber number);
@@ -147,6 +164,7 @@ class HostTier {
   uint64_t clock_ns_ = 0;  // of the last call that had the time
   bool huge_pages_ = false;
   std::string message_;
+  std::vector<std::pair<SlotId, uint32_t>> adopted_runs_;
 };
 
 }  // namespace kvtier::daemon

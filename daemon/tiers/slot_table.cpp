@@ -25,6 +25,46 @@ Result<std::unique_ptr<SlotTable>> SlotTable::create(uint64_t slots_max, uint64_
   return table;
 }
 
+Result<std::unique_ptr<SlotTable>> SlotTable::adopt(Fd fd, uint64_t epoch) {
+  std::unique_ptr<SlotTable> table(new (std::nothrow) SlotTable);
+  if (table == nullptr) return Error(Code::kOutOfMemory, "no memory for a slot table");
+  Result<Memfd> memory = adopt_memfd(std::move(fd), wire::kPageBytes, Pages::kSmall);
+  if (!memory.ok()) return memory.error();
+  table->memory_ = std::move(memory).value();
+  std::byte* base = table->memory_.mapping.data();
+  auto* header = reinterpret_cast<SlotTableHeader*>(base);
+  if (header->magic != kSlotTableMagic || header->layout != kSlotTableLayout) {
+    return Error::format(Code::kIncompatible,
+                         "the slot table has layout %llu; this version has %llu",
+                         static_cast<unsigned long long>(header->layout),
+                         static_cast<unsigned long long>(kSlotTableLayout));
+  }
+  const uint64_t room = (table->memory_.mapping.bytes() - wire::kPageBytes) / sizeof(SlotRecord);
+  if (header->slots_max == 0 || header->slots_max > room || header->slots_max > kNoSlot) {
+    return Error::format(Code::kCorrupt, "the slot table says %llu slots and has room for %llu",
+                         static_cast<unsigned long long>(header->slots_max),
+                         static_cast<unsigned long long>(room));
+  }
+  table->slots_max_ = header->slots_max;
+  header->epoch = epoch;
+  table->records_ = reinterpret_cast<SlotRecord*>(base + wire::kPageBytes);
+  return table;
+}
+
+bool SlotTable::keep_runs(std::vector<std::pair<SlotId, uint32_t>> runs) {
+  std::sort(runs.begin(), runs.end());
+  high_water_ = 0;
+  runs_.clear();
+  for (const auto& [first, count] : runs) {
+    if (count == 0 || first < high_water_ || first > slots_max_ || count > slots_max_ - first) {
+      return false;
+    }
+    if (first > high_water_) runs_.emplace(high_water_, first - high_water_);
+    high_water_ = first + count;
+  }
+  return true;
+}
+
 std::optional<SlotId> SlotTable::take_run(uint32_t count) {
   for (auto run = runs_.begin(); run != runs_.end(); ++run) {
     if (run->second < count) continue;

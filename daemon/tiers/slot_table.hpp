@@ -7,6 +7,8 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "daemon/memory/memfd.hpp"
 #include "daemon/memory/slot_id.hpp"
@@ -33,8 +35,8 @@ struct alignas(64) SlotRecord {
   uint32_t space;
   uint32_t session;  // the grant's
   uint32_t position;
-  uint32_t flags;  // kRecordHasChecksum
-  uint64_t reserved;
+  uint32_t flags;                     // kRecordHasChecksum
+  std::atomic<uint64_t> last_use_ns;  // CLOCK_MONOTONIC; coarse, for the policy after a restart
 };
 static_assert(sizeof(SlotRecord) == 64);
 inline constexpr uint32_t kRecordHasChecksum = 1u << 0;
@@ -47,12 +49,18 @@ struct SlotTableHeader {
   uint64_t slots_max;
 };
 inline constexpr uint64_t kSlotTableMagic = 0x3130'544f'4c53'564bULL;  // "KVSLOT01"
-inline constexpr uint64_t kSlotTableLayout = 1;
+inline constexpr uint64_t kSlotTableLayout = 2;
 
 class SlotTable {
  public:
   // Room for slots_max slots; the memory is sparse.
   static Result<std::unique_ptr<SlotTable>> create(uint64_t slots_max, uint64_t epoch);
+
+  // The table of the daemon before. Errors: incompatible, corrupt (with what was found), system.
+  static Result<std::unique_ptr<SlotTable>> adopt(Fd fd, uint64_t epoch);
+  // After adopt(): runs that segments have, in any order. False: two overlap, or one is out of
+  // bounds.
+  bool keep_runs(std::vector<std::pair<SlotId, uint32_t>> runs);
 
   // A run of `count` unused ids for a segment; none when the table is full.
   std::optional<SlotId> take_run(uint32_t count);

@@ -9,6 +9,7 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "daemon/keep/holder_keeper.hpp"
 #include "tools/admin/admin_client.hpp"
 
 namespace kvtier::faults {
@@ -25,15 +26,23 @@ std::string replaced(std::string text, const std::string& what, const std::strin
 
 }  // namespace
 
-FaultDaemon::FaultDaemon(const std::string& config) {
+FaultDaemon::FaultDaemon(const std::string& config, Keep keep) : keep_(keep) {
   const char* base = std::getenv("TMPDIR");
   directory_ = std::string(base == nullptr ? "/tmp" : base) + "/kvtier-faults-XXXXXX";
   if (::mkdtemp(directory_.data()) == nullptr) std::abort();
+  configure(config);
+}
+
+void FaultDaemon::configure(const std::string& config) {
   config_ = replaced(config, "{DIR}", directory_);
 }
 
 FaultDaemon::~FaultDaemon() {
   daemon_.reset();
+  // The holder would end by itself, a moment after its directory has gone.
+  if (keep_ == Keep::kYes) {
+    [[maybe_unused]] const Status ended = daemon::end_holder(daemon::holder_path(socket()));
+  }
   std::error_code ignored;
   std::filesystem::remove_all(directory_, ignored);
 }
@@ -43,6 +52,7 @@ void FaultDaemon::start() {
   tools::SpawnOptions options;
   options.directory = directory_;
   options.config_text = config_;
+  options.keep = keep_ == Keep::kYes;
   options.program = KVTIER_PROGRAM_DIR "/kvtierd";
   auto started = tools::SpawnedDaemon::start(options);
   if (!started.ok()) throw std::runtime_error(started.error().message());
@@ -73,6 +83,15 @@ nlohmann::json FaultDaemon::ask(const std::string& target) const {
   const auto reply = tools::ask_admin({.socket = directory_ + "/admin.sock", .target = target});
   if (!reply.ok() || reply->status != 200) return nullptr;
   return nlohmann::json::parse(reply->body, nullptr, false);
+}
+
+void FaultDaemon::forget_salts() const {
+  std::filesystem::remove_all(directory_ + "/state/salts");
+}
+
+std::string FaultDaemon::start_mode() const {
+  const nlohmann::json all = status();
+  return all.is_object() ? all.at("start_mode").get<std::string>() : "no answer";
 }
 
 uint64_t FaultDaemon::host(const char* field) const {

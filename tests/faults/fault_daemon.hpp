@@ -13,11 +13,14 @@
 
 namespace kvtier::faults {
 
+// Whether host memory outlives the daemon.
+enum class Keep : uint8_t { kNo, kYes };
+
 class FaultDaemon {
  public:
   // TOML. "{DIR}" in it is the folder that holds kvtier.sock; a [[tenant]] can have its socket
   // there. Not started yet.
-  explicit FaultDaemon(const std::string& config);
+  explicit FaultDaemon(const std::string& config, Keep keep = Keep::kNo);
   ~FaultDaemon();
 
   // Throws, which ends the test, if it does not come up.
@@ -39,6 +42,12 @@ class FaultDaemon {
   // What GET answers; null if the daemon does not.
   nlohmann::json ask(const std::string& target) const;
   nlohmann::json status() const { return ask("/v1/status"); }
+  // "cold", "warm", "crash_warm".
+  std::string start_mode() const;
+  // As if the state directory had been lost.
+  void forget_salts() const;
+  // Writes another configuration for the next start().
+  void configure(const std::string& config);
   uint64_t host(const char* field) const;     // of the host tier, e.g. granted_slots
   uint64_t counter(const char* name) const;   // of the core
   uint64_t client_counter(const char* name);  // added up over the tenants, ended sessions too
@@ -52,6 +61,7 @@ class FaultDaemon {
  private:
   std::string directory_;
   std::string config_;
+  Keep keep_;
   std::unique_ptr<tools::SpawnedDaemon> daemon_;
 };
 

@@ -128,7 +128,7 @@ Result<std::unique_ptr<SpawnedDaemon>> SpawnedDaemon::start(const SpawnOptions& 
   daemon->stop_timeout_ = options.stop_timeout;
   if (Status ready = daemon->prepare_directory(options.directory); !ready) return ready.error();
   if (Status ready = daemon->prepare_sockets(); !ready) return ready.error();
-  if (Status written = daemon->write_config(options.config_text); !written) return written.error();
+  if (Status written = daemon->write_config(options); !written) return written.error();
   if (Status launched = daemon->launch(options); !launched) return launched.error();
   if (Status ready = daemon->wait_ready(options.start_timeout); !ready) return ready.error();
   return daemon;
@@ -190,7 +190,7 @@ Status SpawnedDaemon::prepare_sockets() {
   return {};
 }
 
-Status SpawnedDaemon::write_config(const std::string& text) {
+Status SpawnedDaemon::write_config(const SpawnOptions& options) {
   config_path_ = directory_ + "/kvtier.toml";
   log_path_ = directory_ + "/kvtierd.log";
   const std::string drop_ins = config_path_ + ".d";
@@ -199,11 +199,12 @@ Status SpawnedDaemon::write_config(const std::string& text) {
   if (mkdir(drop_ins.c_str(), 0700) != 0) {
     return Error::system(errno, ("cannot make the folder " + drop_ins).c_str());
   }
-  std::ofstream(config_path_) << text;
+  std::ofstream(config_path_) << options.config_text;
   // What must be so wins over what was asked for.
   std::ofstream places(drop_ins + "/spawn.toml");
   places << "[daemon]\nsocket = '" << socket_ << "'\nadmin_socket = '" << admin_socket_
          << "'\nstate_directory = '" << directory_ << "/state'\n";
+  places << "keep = '" << (options.keep ? "holder" : "off") << "'\n";
   places.close();
   if (!places) {
     return Error::format(Code::kSystem, "cannot write the configuration below %.150s",

@@ -25,6 +25,8 @@ struct SpawnOptions {
   std::chrono::milliseconds stop_timeout{15'000};   // from SIGTERM to SIGKILL
   std::string program = {};                         // empty: found as above
   std::vector<std::string> environment = {};        // "NAME=value", added
+  bool keep = false;  // host memory outlives the daemon, in a holder process that ends by itself
+                      // when the directory is removed
 };
 
 struct SpawnUsage {
@@ -64,7 +66,7 @@ class SpawnedDaemon {
   SpawnedDaemon() = default;
   Status prepare_directory(const std::string& wanted);
   Status prepare_sockets();
-  Status write_config(const std::string& text);
+  Status write_config(const SpawnOptions& options);
   Status launch(const SpawnOptions& options);
   Status wait_ready(std::chrono::milliseconds timeout);
   Error early_end();

@@ -14,6 +14,8 @@ using wire::MiB;
 
 class Listener final : public SegmentListener {
  public:
+  Status segment_made(const Segment&) override { return made; }
+  Status made;
   void segment_created(const Segment& segment) override { uids[segment.number] = segment.uid; }
   void segment_freed(const Segment& segment) override { uids.erase(segment.number); }
   std::map<uint32_t, uint64_t> uids;
