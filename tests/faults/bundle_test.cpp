@@ -151,8 +151,8 @@ TEST(FaultsEvents, AreFollowedThroughARestart) {
   const std::string socket = " --socket " + daemon.socket();
   const Ran first = cli("events --json -n 1" + socket);
   EXPECT_EQ(nlohmann::json::parse(first.out)["name"], "ready") << first.out;
-  // Starting, ready; after the kill starting and ready of the next: four, and not one twice.
-  const std::string command = KVTIER_PROGRAM_DIR "/kvtier events -f -n 4 --json 2>&1" + socket;
+  // Starting, how, ready; after the kill the same of the next: six, and not one twice.
+  const std::string command = KVTIER_PROGRAM_DIR "/kvtier events -f -n 6 --json 2>&1" + socket;
   FILE* follower = popen(command.c_str(), "r");
   std::array<char, 4096> line;
   std::vector<std::string> names, cursors;
@@ -163,13 +163,14 @@ TEST(FaultsEvents, AreFollowedThroughARestart) {
     names.push_back(event["name"]);
     cursors.push_back(event["cursor"]);
   };
-  while (names.size() < 2) next();
+  while (names.size() < 3) next();
   daemon.kill();
   daemon.start();
-  while (names.size() < 4) next();
+  while (names.size() < 6) next();
   EXPECT_EQ(WEXITSTATUS(pclose(follower)), 0);
-  EXPECT_EQ(names, (std::vector<std::string>{"starting", "ready", "starting", "ready"}));
-  EXPECT_NE(cursors[0], cursors[2]);
+  EXPECT_EQ(names, (std::vector<std::string>{"starting", "start_mode", "ready", "starting",
+                                             "start_mode", "ready"}));
+  EXPECT_NE(cursors[0], cursors[3]);
 }
 
 }  // namespace
