@@ -216,6 +216,11 @@ Result<BenchResult> LookupBench::run() {
   pool_.tokens_per_chunk = kTokens;
   pool_.chunk_bytes = kChunkBytes;
   pool_.chunks = options_.entries / kPrompt * kPrompt;
+  if (pool_.chunks != options_.entries && pool_.chunks != 0) {
+    options_.note("whole prompts of " + std::to_string(kPrompt) +
+                  " chunks: " + std::to_string(pool_.chunks) + " entries instead of " +
+                  std::to_string(options_.entries));
+  }
   if (options_.socket.empty()) {
     const uint64_t fit = chunks_that_fit(pool_.chunks, pool_) / kPrompt * kPrompt;
     if (fit < pool_.chunks) {

@@ -2,10 +2,12 @@
 #include "tools/cli/options.hpp"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 
+#include "daemon/config/problems.hpp"
 #include "daemon/config/units.hpp"
 
 namespace kvtier::tools {
@@ -50,7 +52,16 @@ OptionHandle& OptionHandle::required() {
 OptionHandle& OptionHandle::choices(std::initializer_list<const char*> words) {
   record_->choices.assign(words.begin(), words.end());
   record_->hint = ValueHint::kChoice;
-  option_->check(CLI::IsMember(record_->choices));
+  std::string list;
+  for (const std::string& word : record_->choices) list += (list.empty() ? "" : ", ") + word;
+  const auto refuse = [known = record_->choices, list](const std::string& text) -> std::string {
+    if (std::find(known.begin(), known.end(), text) != known.end()) return "";
+    const std::string_view nearest =
+        daemon::nearest_name(text, std::vector<std::string_view>(known.begin(), known.end()));
+    return "there is no '" + text + "'; " +
+           (nearest.empty() ? "one of: " + list : "did you mean '" + std::string(nearest) + "'?");
+  };
+  option_->check(CLI::Validator(refuse, "{" + list + "}"));
   return *this;
 }
 OptionHandle& OptionHandle::range(double min, double max) {

@@ -217,9 +217,34 @@ Words read_words(const std::vector<std::string>& arguments, const Parser& parser
   return words;
 }
 
+// What the library found, in words of our own: its texts name its types and are no sentences. What
+// it names first is the option; what our own checks said stands as it is.
+std::string plain_words(const CLI::ParseError& error) {
+  const std::string text = error.what();
+  const std::string name = text.substr(0, text.find(':'));
+  const std::string last = text.substr(text.rfind(' ') + 1);
+  const std::string kind = error.get_name();
+  if (kind == "ValidationError") return text;
+  if (kind == "RequiredError") return text.substr(0, text.find(' ')) + " is missing";
+  if (kind == "ArgumentMismatch") {
+    return text.find("received") == std::string::npos ? name + " needs a value"
+                                                      : name + " is given " + last + " times";
+  }
+  const size_t option = text.find("--");
+  if (kind == "ConversionError" && option != std::string::npos) {
+    return text.substr(option, text.find(' ', option) - option) + " does not take '" +
+           printable(last) + "'";
+  }
+  if (kind == "ExcludesError" || kind == "RequiresError") {
+    const std::string first = text.substr(0, text.find(' '));
+    return first + (kind == "ExcludesError" ? " does not go together with " : " needs ") + last;
+  }
+  return "the command line was not understood";
+}
+
 // Says which option there is none of, with the nearest that there is; else what the parser says.
 int fail_extras(const CommandContext& context, const std::vector<std::string>& arguments,
-                const Leaf& leaf, const char* message) {
+                const Leaf& leaf, const std::string& message) {
   const std::string help = "kvtier " + words_of(*leaf.command) + " --help lists what it takes";
   std::vector<std::string_view> known = {"--help"};
   for (const auto& record : leaf.options->records()) {
@@ -280,6 +305,9 @@ int run_program(const std::vector<std::string>& arguments, CommandContext& conte
     return kExitOk;
   }
   if (!words.problem.empty()) return context.fail(kExitUsage, words.problem, words.remedy);
+  if (!words.complete && context.json) {
+    return context.fail(kExitUsage, "no command was given", "kvtier --help lists the commands");
+  }
   if (!words.complete) {
     context.err << program_help();
     return kExitUsage;
@@ -288,9 +316,11 @@ int run_program(const std::vector<std::string>& arguments, CommandContext& conte
   try {
     parser.parse(arguments);
   } catch (const CLI::ExtrasError& error) {
-    return fail_extras(context, arguments, wanted, error.what());
+    const std::string text = error.what();
+    const std::string last = text.substr(text.rfind(' ') + 1);
+    return fail_extras(context, arguments, wanted, "'" + printable(last) + "' is a word too many");
   } catch (const CLI::ParseError& error) {
-    return context.fail(kExitUsage, error.what(),
+    return context.fail(kExitUsage, plain_words(error),
                         "kvtier " + words_of(*wanted.command) + " --help lists what it takes");
   }
   take_common(parser.common(), context);

@@ -178,9 +178,10 @@ int Replaying::run() {
   if (daemon->spawned == nullptr) return status;
   const SpawnUsage& usage = daemon->spawned->stop();
   if (usage.exit_status == 0) return status;
-  context_.err << "kvtierd did not stop in good order (status " << usage.exit_status
-               << "); its log: " << daemon->spawned->log_path() << "\n";
-  return status == kExitOk ? kExitFailed : status;
+  return context_.fail(
+      status == kExitOk ? kExitFailed : static_cast<ExitStatus>(status),
+      "kvtierd did not stop in good order (status " + std::to_string(usage.exit_status) + ")",
+      "its log: " + daemon->spawned->log_path());
 }
 
 int Replaying::replay_on(const ReplayDaemon& daemon, TraceSource& source) {
@@ -228,9 +229,9 @@ int Replaying::report(const ReplayDaemon& daemon, const TraceSource& source,
   } else {
     print_replay(report, context_.out, context_.color);
   }
-  if (outcome.ended_by) context_.err << "error: " << outcome.ended_by->message() << "\n";
-  const bool good = outcome.totals.wrong_bytes == 0 && outcome.totals.failed_calls == 0 &&
-                    !outcome.ended_by && !outcome.interrupted;
+  if (outcome.ended_by) return context_.fail(kExitFailed, outcome.ended_by->message());
+  const bool good =
+      outcome.totals.wrong_bytes == 0 && outcome.totals.failed_calls == 0 && !outcome.interrupted;
   return good ? kExitOk : kExitFailed;
 }
 

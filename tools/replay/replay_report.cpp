@@ -66,7 +66,11 @@ void print_hits(const ReplayReport& report, Rows& rows) {
       "  in host memory", percent(ratio(totals.blocks_hit, totals.blocks_asked)),
       show_count(totals.blocks_hit) + " of " + show_count(totals.blocks_asked) + " chunks asked");
   rows.row("  on nvme", percent(0), "this version has no nvme tier");
-  if (report.asked.requests == totals.requests && report.asked.requests > 0) {
+  // Of a cache that is empty at the start: where the daemon had chunks of the trace already, what
+  // it found can be more, and nothing is to be said.
+  const bool began_warm =
+      ratio(totals.blocks_hit, totals.blocks_asked) > report.asked.hit_rate_infinite() + 1e-9;
+  if (report.asked.requests == totals.requests && report.asked.requests > 0 && !began_warm) {
     rows.row("  best possible", percent(report.asked.hit_rate_infinite()),
              "of the chunks: a cache that never forgets (" +
                  show_count(report.asked.blocks_unique) + " chunks)");

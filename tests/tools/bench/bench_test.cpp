@@ -20,9 +20,9 @@ struct Ran {
   std::string out;
 };
 
-Ran run(const std::string& arguments) {
+Ran run(const std::string& arguments, const char* errors = "2>/dev/null") {
   const std::string line =
-      KVTIER_PROGRAM_DIR "/kvtier bench " + arguments + " 2>/dev/null </dev/null";
+      KVTIER_PROGRAM_DIR "/kvtier bench " + arguments + " " + errors + " </dev/null";
   FILE* pipe = popen(line.c_str(), "r");
   Ran ran;
   char block[4096];
@@ -71,6 +71,13 @@ TEST(Bench, LookupPrintsItsTimes) {
   EXPECT_TRUE(json["huge_pages"].is_boolean());
   EXPECT_TRUE(json["redis_us_256"].is_null());
   EXPECT_EQ(json["ratio"], json["limit"].get<double>() / json["ours"].get<double>());
+}
+
+TEST(Bench, LookupSaysWhenItTakesOtherEntriesThanAskedFor) {
+  const Ran odd = run("lookup --entries 1000 --repeats 1 --no-redis", "2>&1");
+  EXPECT_NE(odd.out.find("768 entries instead of 1000"), std::string::npos) << odd.out;
+  const Ran even = run("lookup --entries 768 --repeats 1 --no-redis", "2>&1");
+  EXPECT_EQ(even.out.find("instead of"), std::string::npos) << even.out;
 }
 
 TEST(Bench, LeasePrintsItsTime) {

@@ -57,6 +57,23 @@ TEST(Doctor, AGoodMachineIsGoodInEveryRow) {
   }
 }
 
+TEST(Doctor, AStoppedDaemonIsNotToBeStarted) {
+  Facts facts = good_facts();
+  facts.status.reset();
+  facts.daemon_error = "the daemon did not answer in time";
+  facts.daemon_pid = 4711;
+  for (const int error : {0, EAGAIN}) {
+    facts.attach_error = error;
+    const Finding finding = judge("daemon", facts);
+    EXPECT_EQ(finding.verdict, Verdict::kDegraded);
+    EXPECT_NE(finding.found.find("does not answer (stopped?)"), std::string::npos) << finding.found;
+    EXPECT_NE(finding.remedy.find("4711"), std::string::npos) << finding.remedy;
+    EXPECT_EQ(finding.remedy.find("start it (run"), std::string::npos);
+  }
+  facts.attach_error = ENOENT;
+  EXPECT_NE(judge("daemon", facts).remedy.find("run kvtierd"), std::string::npos);
+}
+
 struct Case {
   const char* check;
   Verdict verdict;

@@ -67,6 +67,38 @@ TEST(Program, TheOverviewListsEveryCommand) {
   EXPECT_THAT(run_cli({"tier", "--help"}).out, HasSubstr("kvtier tier show - "));
 }
 
+TEST(Program, AMistypedValueGetsTheNearest) {
+  EXPECT_THAT(run_cli({"replay", "--policy", "lur"}).err, HasSubstr("did you mean 'lru'?"));
+  EXPECT_THAT(run_cli({"completion", "bsh"}).err, HasSubstr("did you mean 'bash'?"));
+  EXPECT_THAT(run_cli({"completion", "xyzzyq"}).err, HasSubstr("one of: bash, zsh, fish"));
+}
+
+// The library that parses has texts of its own, which name its types; none of them gets through.
+TEST(Program, WhatIsWrongWithALineIsSaidInOurOwnWords) {
+  const std::vector<std::pair<std::vector<std::string>, std::string>> lines = {
+      {{"replay", "--policy", "lur"}, "--policy: there is no 'lur'"},
+      {{"replay", "--policy"}, "--policy needs a value"},
+      {{"replay", "--requests", "1", "--requests", "2"}, "--requests is given 2 times"},
+      {{"replay", "--clients", "99"}, "'99' is not a number from 1 to 64"},
+      {{"replay", "--paced", "x"}, "'x' is not a number from"},
+      {{"replay", "--host-bytes", "3XB"}, "'XB' is not a unit of a size"},
+      {{"chunk", "list", "--count", "-1"}, "'-1' is not a whole number"},
+      {{"status", "--json=foo"}, "--json does not take 'foo'"},
+      {{"top", "-i"}, "--interval needs a value"},
+      {{"tier", "show"}, "TIER is missing"},
+      {{"tier", "show", "a", "b"}, "'b' is a word too many"},
+  };
+  for (const auto& [line, wanted] : lines) {
+    const CliRun run = run_cli(line);
+    EXPECT_EQ(run.status, kExitUsage) << wanted;
+    EXPECT_THAT(run.err, HasSubstr(wanted));
+    for (const char* foreign : {"not in {", "required", "onvert", "not expected", "received",
+                                "TEXT", "NUMBER", "UINT", "FLOAT"}) {
+      EXPECT_EQ(run.err.find(foreign), std::string::npos) << run.err;
+    }
+  }
+}
+
 TEST(Program, AMistypedCommandGetsTheNearest) {
   EXPECT_THAT(run_cli({"statsu"}).err, HasSubstr("did you mean 'status'?"));
   EXPECT_THAT(run_cli({"teir", "list"}).err, HasSubstr("did you mean 'tier'?"));

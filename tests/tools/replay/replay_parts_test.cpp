@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <random>
+#include <sstream>
 #include <vector>
 
 #include "daemon/config/load.hpp"
@@ -124,6 +125,29 @@ TEST(ReplayReport, WrongBytesAreNullUnlessLookedFor) {
   EXPECT_TRUE(nlohmann::json::parse(replay_json(report))["wrong_bytes"].is_null());
   options.verify = true;
   EXPECT_EQ(nlohmann::json::parse(replay_json(report))["wrong_bytes"], 0);
+}
+
+// A daemon that has the trace's chunks already finds more than a cache that begins empty ever
+// could.
+TEST(ReplayReport, TheBestOfAColdCacheIsNotShownBelowWhatAWarmOneFound) {
+  const ReplayOptions options;
+  const ReplayDaemon daemon;
+  TraceSummary summary;
+  summary.requests = 10;
+  summary.blocks_asked = 100;
+  summary.blocks_hit_infinite = 40;
+  ReplayOutcome outcome;
+  outcome.totals.requests = 10;
+  outcome.totals.blocks_asked = 100;
+  const auto text = [&](uint64_t hits) {
+    outcome.totals.blocks_hit = hits;
+    std::ostringstream out;
+    print_replay({options, daemon, outcome, summary, "a trace", false}, out, false);
+    return out.str();
+  };
+  EXPECT_THAT(text(40), HasSubstr("best possible"));
+  EXPECT_THAT(text(39), HasSubstr("best possible"));
+  EXPECT_EQ(text(100).find("best possible"), std::string::npos);
 }
 
 TEST(ReplayReport, ProgressFitsTheTerminal) {

@@ -269,6 +269,42 @@ TEST_F(Replay, InterruptGivesWhatWasDoneUntilThen) {
   EXPECT_EQ(json["requests"], 1);
 }
 
+TEST_F(Replay, AKilledDaemonIsJsonWhereJsonWasAskedFor) {
+  std::ofstream(trace_)
+      << R"({"timestamp":0,"input_length":512,"output_length":1,"hash_ids":[1]})"
+      << "\n"
+      << R"({"timestamp":3600000,"input_length":512,"output_length":1,"hash_ids":[2]})"
+      << "\n";
+  const std::string errors = folder_ + "/errors", results = folder_ + "/results";
+  const std::string command =
+      std::string(kCli) + " replay " + trace_ + " --json --paced 1 --spawn " + folder_ +
+      "/daemon --host-chunks 10 2>" + errors + " >" + results + " & echo $!";
+  FILE* shell = popen(command.c_str(), "r");
+  int replaying = 0;
+  ASSERT_EQ(fscanf(shell, "%d", &replaying), 1);
+  const std::string socket = folder_ + "/daemon/kvtier.sock";
+  pid_t daemon = 0;
+  for (int i = 0; i < 1000 && daemon == 0; ++i) {
+    const Json shown =
+        Json::parse(run("session list --json --socket " + socket).out, nullptr, false);
+    if (!shown.is_object() || !shown.contains("sessions") || shown["sessions"].empty()) continue;
+    std::ifstream children("/proc/" + std::to_string(replaying) + "/task/" +
+                           std::to_string(replaying) + "/children");
+    children >> daemon;
+  }
+  ASSERT_GT(daemon, 0);
+  ASSERT_EQ(kill(daemon, SIGKILL), 0);
+  kill(replaying, SIGINT);  // it would wait for the second request
+  pclose(shell);
+  for (int i = 0; i < 1000 && kill(replaying, 0) == 0; ++i) usleep(10'000);
+  std::ifstream said(errors);
+  size_t lines = 0;
+  for (std::string line; std::getline(said, line); ++lines) {
+    EXPECT_TRUE(Json::accept(line)) << line;
+  }
+  EXPECT_GE(lines, 1u);
+}
+
 TEST_F(Replay, WrongUseIsRefusedWithStatus2) {
   write_trace(5, 1);
   const std::vector<std::string> lines = {

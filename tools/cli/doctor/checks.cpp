@@ -43,6 +43,15 @@ bool capacity_known(const Facts& facts) {
 }
 
 Finding judge_daemon(const Facts& facts) {
+  // Somebody listens: starting another one would not help.
+  const bool listens = facts.attach_error == 0 || facts.attach_error == EAGAIN;
+  if (!facts.status && listens && facts.admin_socket.exists) {
+    return degraded("kvtierd does not answer (stopped?): " + facts.daemon_error,
+                    facts.daemon_pid > 0
+                        ? "look at process " + std::to_string(facts.daemon_pid) +
+                              ": kill -CONT it if it is stopped; restart it if it stays so"
+                        : "look at its log; restart it if it stays so");
+  }
   if (!facts.status) {
     return degraded("no answer: " + facts.daemon_error,
                     "start it (run kvtierd); with another socket, give "
