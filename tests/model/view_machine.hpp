@@ -23,7 +23,9 @@ struct View {
   uint8_t& location(int l) { return at[static_cast<size_t>(l)]; }
   uint8_t location(int l) const { return at[static_cast<size_t>(l)]; }
   uint8_t& reads(int t) { return at[static_cast<size_t>(kLocationsMax) + static_cast<size_t>(t)]; }
-  uint8_t reads(int t) const { return at[static_cast<size_t>(kLocationsMax) + static_cast<size_t>(t)]; }
+  uint8_t reads(int t) const {
+    return at[static_cast<size_t>(kLocationsMax) + static_cast<size_t>(t)];
+  }
 };
 
 struct Message {
