@@ -48,7 +48,9 @@ struct IoResult {
 struct DeviceOptions {
   size_t depth = 32;        // pieces at the disk
   size_t queue_max = 1024;  // transfers
-  uint64_t piece_bytes = 2 * wire::MiB;
+  // A chunk of 2 MiB and its header in one; a full queue of them is 72 MiB, so a disk slower than
+  // 50 MB/s needs a longer time-out or less depth.
+  uint64_t piece_bytes = 2 * wire::MiB + 256 * wire::KiB;
   uint64_t io_timeout_ns = 1'500'000'000;  // a piece that takes longer: out of service
   uint64_t slow_bytes_per_s =
       16 * wire::MiB;  // busy and slower than this: out of service; 0: never
