@@ -74,6 +74,18 @@ class Service:
     def restarts(self):
         return int(self.show("NRestarts"))
 
+    def expect_warm(self, mode, chunks):
+        """It started as `mode` and has what was in host memory; a replay finds all of it."""
+        status = self.status()
+        expect(status["start_mode"] == mode, f"it started {status['start_mode']}: {status['start_reason']}")
+        held = status["tiers"][0]["chunks"]
+        expect(held >= 0.99 * chunks, f"{held} of {chunks} chunks are back")
+        hits = self.replay()["hit_rate"]
+        expect(hits >= 0.99, f"the hit rate is {hits}")
+
+    def chunks(self):
+        return self.status()["tiers"][0]["chunks"]
+
     def settled(self, but_not):
         """Serves in another process than `but_not`."""
         return until("the daemon serves again",
@@ -145,7 +157,7 @@ class Service:
         expect(self.pid() == before and self.show("ActiveState") == "active", "a reload ended the daemon")
 
     def a_core_thread_that_is_stuck_is_restarted(self):
-        before, restarts = self.pid(), self.restarts()
+        before, restarts, chunks = self.pid(), self.restarts(), self.chunks()
         script = pathlib.Path(__file__).with_name("stop_thread.py")
         shutil.copy(script, self.machine.root / "root")
         # The core runs on the first thread; the others go on. They leave SIGABRT to it, which a stopped thread
@@ -160,14 +172,29 @@ class Service:
         expect(self.restarts() == restarts + 1, "it was not systemd that restarted it")
         expect("Watchdog timeout" in self.sh("journalctl -u kvtierd --no-pager"), "it was not the watchdog")
         expect(took < WATCHDOG_S + 5, f"it took {took:.1f} s")
-        self.replay()
+        self.expect_warm("crash_warm", chunks)
 
-    def a_killed_daemon_comes_back_by_itself(self):
-        before, restarts = self.pid(), self.restarts()
+    def a_restart_keeps_host_memory(self):
+        before, chunks = self.pid(), self.chunks()
+        expect(chunks > 0, "nothing is stored")
+        kept = int(self.show("NFileDescriptorStore"))
+        expect(kept > 0, "the service manager keeps nothing")
+        self.sh("systemctl restart kvtierd")
+        self.settled(before)
+        self.expect_warm("warm", chunks)
+        # What is kept does not grow with restarts.
+        for _ in range(3):
+            self.sh("systemctl restart kvtierd")
+        until("it serves", self.serves)
+        now = int(self.show("NFileDescriptorStore"))
+        expect(now <= kept + 4, f"{kept} descriptors were kept, now {now}")
+
+    def a_killed_daemon_comes_back_by_itself_with_host_memory(self):
+        before, restarts, chunks = self.pid(), self.restarts(), self.chunks()
         self.sh("systemctl kill --kill-who=main --signal=KILL kvtierd")
         self.settled(before)
         expect(self.restarts() == restarts + 1, "not restarted by systemd")
-        self.replay()
+        self.expect_warm("crash_warm", chunks)
 
     def the_socket_starts_a_daemon_that_was_stopped(self):
         self.sh("systemctl stop kvtierd.service 2>/dev/null")
@@ -175,6 +202,8 @@ class Service:
         self.sh("python3 -c 'import socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); "
                 "s.connect(\"/run/kvtier/kvtier.sock\")'")
         until("a client that connects starts it", self.serves)
+        # Stopping gives up what the service manager kept.
+        expect(self.status()["start_mode"] == "cold", "it is " + self.status()["start_mode"])
 
     def a_wrong_configuration_is_not_tried_again(self):
         self.configure("host.capactiy = \"1GiB\"\n")
@@ -198,6 +227,8 @@ class Service:
                "the socket was closed for a moment")
         until("the client is attached again", lambda: self.status()["sessions"])
         expect(load.poll() is None, "the client ended")
+        status = self.status()
+        expect(status["start_mode"] == "warm", f"it started {status['start_mode']}: {status['start_reason']}")
         self.sh("kill $(pgrep -x kvtier)")
         load.wait()
         until("the session ends", lambda: not self.status()["sessions"])
@@ -223,7 +254,7 @@ class Service:
 
     STEPS = (packages_are_clean, an_install_starts_it_and_it_says_when_it_is_ready, units_are_clean_and_hardened,
              the_group_may_attach_and_others_may_not, a_reload_is_all_or_nothing,
-             a_killed_daemon_comes_back_by_itself, a_core_thread_that_is_stuck_is_restarted,
+             a_restart_keeps_host_memory, a_killed_daemon_comes_back_by_itself_with_host_memory, a_core_thread_that_is_stuck_is_restarted,
              the_socket_starts_a_daemon_that_was_stopped, a_wrong_configuration_is_not_tried_again,
              an_upgrade_under_load_restarts_and_never_stops,
              a_removal_stops_it_and_keeps_configuration_and_data, an_install_after_a_removal_starts_it_again,
