@@ -2,13 +2,15 @@
 
 #include <cstring>
 
+#include "kvtier/wire/header_checksum.hpp"
+
 namespace kvtier::client {
 namespace {
 
 bool sound(const wire::ChunkHeader& header, const std::byte* slot, uint32_t header_bytes) {
   return header.magic == wire::kChunkMagic && header.version == 1 &&
          header.header_bytes == header_bytes &&
-         header.header_checksum == header_checksum_of(slot, header_bytes);
+         header.header_checksum == wire::header_checksum_of(slot, header_bytes);
 }
 
 bool same_ids(const HeaderDue& due, const wire::ChunkHeader& header, const std::byte* slot) {
@@ -56,20 +58,6 @@ HeaderVerdict check_header(const HeaderDue& due, wire::Place place, const std::b
   }
   return sound(header, slot, due.opened->header_bytes) ? HeaderVerdict::kOther
                                                        : HeaderVerdict::kCorrupt;
-}
-
-uint64_t header_checksum_of(const std::byte* slot, uint32_t header_bytes) {
-  wire::ChunkHeader header;
-  std::memcpy(&header, slot, sizeof header);
-  header.checksum = 0;
-  header.flags = 0;
-  header.header_checksum = 0;
-  XXH3_state_t state;
-  XXH3_INITSTATE(&state);
-  XXH3_64bits_reset(&state);
-  XXH3_64bits_update(&state, &header, sizeof header);
-  XXH3_64bits_update(&state, slot + sizeof header, header_bytes - sizeof header);
-  return XXH3_64bits_digest(&state);
 }
 
 }  // namespace kvtier::client

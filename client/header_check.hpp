@@ -37,7 +37,4 @@ inline uint64_t verified_word(const HeaderDue& due, wire::Place place, const Tag
   return word == 0 ? 1 : word;
 }
 
-// XXH3-64 of header_bytes with checksum, flags and header_checksum taken as 0.
-uint64_t header_checksum_of(const std::byte* slot, uint32_t header_bytes);
-
 }  // namespace kvtier::client

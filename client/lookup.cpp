@@ -3,6 +3,7 @@
 
 #include "client/match_impl.hpp"
 #include "client/space_impl.hpp"
+#include "client/tiers.hpp"
 #include "kvtier/wire/plan.hpp"
 
 namespace kvtier {
@@ -11,14 +12,20 @@ namespace {
 using wire::Found;
 
 // Adds one reading; the one that ends the prefix gives the reason.
-void add_chunk(const wire::FoundChunk& chunk, Lookup* result) {
+void add_chunk(const wire::PublishedView& view, const wire::FoundChunk& chunk, Lookup* result) {
+  if (result->ended != MissReason::kNone) return;  // behind a chunk whose tier is out of service
   if (chunk.found != Found::kHost && chunk.found != Found::kLower) {
     result->ended = chunk.found == Found::kUnstable ? MissReason::kLeasedOut : MissReason::kAbsent;
     return;
   }
   Tier tier = Tier::kHost;
   if (chunk.found == Found::kLower) {
-    tier = (chunk.lower & wire::kOnNvme) != 0 ? Tier::kNvme : Tier::kRemote;
+    bool serves = true;
+    tier = client::lower_tier(view, chunk.lower, &serves);
+    if (!serves) {
+      result->ended = MissReason::kAbsent;
+      return;
+    }
   }
   ++result->chunks_by_tier[static_cast<size_t>(tier)];
   ++result->chunks;
@@ -36,9 +43,9 @@ Lookup Space::lookup(const KeyChain& chain, size_t first) const {
   result.ended = impl_->fits(chain) ? MissReason::kNone : MissReason::kMismatch;
   if (result.ended != MissReason::kNone) return result;
   const std::span<const ChunkKey> keys = chain.keys();
-  wire::visit_prefix(opened.attachment->view, keys.subspan(std::min(first, keys.size())),
-                     opened.space->id,
-                     [&result](const wire::FoundChunk& chunk) { add_chunk(chunk, &result); });
+  const wire::PublishedView& view = opened.attachment->view;
+  wire::visit_prefix(view, keys.subspan(std::min(first, keys.size())), opened.space->id,
+                     [&](const wire::FoundChunk& chunk) { add_chunk(view, chunk, &result); });
   return result;
 }
 

@@ -9,6 +9,7 @@
 
 #include "client/header_check.hpp"
 #include "client/space_impl.hpp"
+#include "client/tiers.hpp"
 #include "client/touches.hpp"
 
 namespace kvtier {
@@ -52,12 +53,14 @@ size_t Matcher::find(size_t first, size_t count, FoundChunk* found) {
         chunk.payload_bytes <= space.record->spec.chunk_bytes) {
       continue;
     }
-    if (chunk.found == Found::kLower) {
+    bool serves = chunk.found == Found::kLower;
+    if (serves) client::lower_tier(attachment.view, chunk.lower, &serves);
+    if (serves) {
       stop(MissReason::kLower);
       count_lower(found, i, filled);
     } else if (chunk.found == Found::kUnstable) {
       stop(MissReason::kLeasedOut);
-    } else if (chunk.found == Found::kAbsent) {
+    } else if (chunk.found == Found::kAbsent || chunk.found == Found::kLower) {
       stop(MissReason::kAbsent);
     } else if ((chunk.flags & wire::kUnverified) != 0) {
       stop(MissReason::kUnverified);
@@ -142,6 +145,7 @@ size_t Matcher::lease(const FoundChunk* found, size_t count) {
                           .cell = cells[i],
                           .payload_bytes = found[i].payload_bytes,
                           .flags = found[i].flags,
+                          .lower = found[i].lower,
                           .entry = found[i].entry,
                           .key = chain.keys[options.first + match.held.size()]});
   }
@@ -245,9 +249,17 @@ void count_match(const Space::Impl& space, const client::AttachmentRef& attachme
   core.count(attachment, Counter::kLookups);
   core.count(attachment, Counter::kChunksAsked, asked);
   core.count(attachment, Counter::kTokensAsked, asked * tokens);
-  if (!match.held.empty()) {
-    core.count(attachment, Counter::kChunksHost, match.held.size());
-    core.count(attachment, Counter::kTokensHost, match.held.size() * tokens);
+  size_t promoted = 0;
+  for (const Match::Impl::Held& held : match.held) {
+    promoted += (held.lower & wire::kPromoted) != 0 ? 1 : 0;
+  }
+  if (promoted < match.held.size()) {
+    core.count(attachment, Counter::kChunksHost, match.held.size() - promoted);
+    core.count(attachment, Counter::kTokensHost, (match.held.size() - promoted) * tokens);
+  }
+  if (promoted > 0) {
+    core.count(attachment, Counter::kChunksNvme, promoted);
+    core.count(attachment, Counter::kTokensNvme, promoted * tokens);
   }
   if (match.ended != MissReason::kNone) {
     core.count(attachment, client::miss_counter(match.ended));

@@ -15,6 +15,7 @@ struct Match::Impl {
     uint32_t cell = 0;
     uint32_t payload_bytes = 0;
     uint32_t flags = 0;  // wire::kCheckOnLoad and others, of the entry
+    uint32_t lower = 0;  // wire::kPromoted: it came from a lower tier for this
     uint32_t entry = 0;
     ChunkKey key = {};  // what a checked load compares the header with
 

@@ -1,4 +1,4 @@
-// Space::prefetch, hint, report_prefill: the requests that carry keys or numbers only.
+// Space::hint, report_prefill: the requests that carry keys or numbers only.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -19,16 +19,6 @@ size_t copy_keys(std::span<const ChunkKey> keys, size_t first, size_t count,
   return taken;
 }
 
-size_t count_resident(const Space::Impl::Opened& opened, std::span<const ChunkKey> keys) {
-  size_t resident = 0;
-  while (resident < keys.size() &&
-         wire::find_chunk(opened.attachment->view, keys[resident], opened.space->id).found ==
-             wire::Found::kHost) {
-    ++resident;
-  }
-  return resident;
-}
-
 Status check_range(const KeyChain& chain, size_t first, size_t count) {
   if (first <= chain.size() && count <= chain.size() - first) return {};
   return Error::format(Code::kInvalidArgument, "chunks %zu to %zu of a chain of %zu", first,
@@ -36,45 +26,6 @@ Status check_range(const KeyChain& chain, size_t first, size_t count) {
 }
 
 }  // namespace
-
-Result<size_t> Space::prefetch(const KeyChain& chain, size_t first, size_t count,
-                               Clock::time_point deadline) const {
-  if (impl_->core->forked()) return client::forked_error();
-  if (!impl_->fits(chain)) return Impl::wrong_chain();
-  if (Status status = check_range(chain, first, count); !status) return status.error();
-  return guarded<size_t>([&]() -> Result<size_t> {
-    const Impl::Opened opened = impl_->open();
-    if (!opened) return impl_->core->refusal_of(*impl_->record).error();
-    if (!Impl::current(chain, *opened.attachment)) return Impl::stale_chain();
-    const auto keys = chain.keys().subspan(first, count);
-    size_t ready = count_resident(opened, keys);
-    Ring& ring = opened.attachment->ring;
-    while (ready < count) {
-      std::array<wire::KeyArg, wire::kBatchChunksMax> arguments;
-      const size_t taken = copy_keys(keys, ready, count - ready, &arguments);
-      auto ticket = ring.prepare(taken * sizeof arguments[0], deadline);
-      if (!ticket) return ticket.error();
-      std::memcpy(ticket->arguments, arguments.data(), taken * sizeof arguments[0]);
-      Ring::Request request;
-      request.op = wire::Op::kPrefetch;
-      request.space = opened.space->id;
-      request.count = static_cast<uint32_t>(taken);
-      const uint64_t user_data = ticket->user_data;
-      ring.submit(*ticket, request);
-      const Status status = ring.wait(&*ticket, deadline, [](const wire::Completion&) {});
-      if (status.code() == Code::kDeadline) {
-        Ring::Request cancel;
-        cancel.op = wire::Op::kCancel;
-        cancel.a = user_data;
-        (void)ring.post(cancel, nullptr, 0);
-      }
-      if (status.code() == Code::kUnavailable) return status.error();
-      if (!status) break;  // refused or late: what is there is there
-      ready += taken;
-    }
-    return count_resident(opened, keys);
-  });
-}
 
 Status Space::hint(const KeyChain& chain, size_t first, size_t count, Hint hint,
                    double value) const {

@@ -40,8 +40,10 @@ void fill_stats(const std::array<uint64_t, wire::kCountersMax>& sums, SessionSta
   stats->lookups = sum(Counter::kLookups);
   stats->chunks_asked = sum(Counter::kChunksAsked);
   stats->tokens_asked = sum(Counter::kTokensAsked);
-  stats->chunks_hit = sum(Counter::kChunksHost) + sum(Counter::kChunksDevice);
-  stats->tokens_hit = sum(Counter::kTokensHost) + sum(Counter::kTokensDevice);
+  stats->chunks_hit =
+      sum(Counter::kChunksHost) + sum(Counter::kChunksDevice) + sum(Counter::kChunksNvme);
+  stats->tokens_hit =
+      sum(Counter::kTokensHost) + sum(Counter::kTokensDevice) + sum(Counter::kTokensNvme);
   miss(MissReason::kAbsent, Counter::kMissAbsent);
   miss(MissReason::kLower, Counter::kMissLower);
   miss(MissReason::kLeasedOut, Counter::kMissLeased);

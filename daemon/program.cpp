@@ -24,6 +24,7 @@
 #include "daemon/service_manager.hpp"
 #include "daemon/session/server.hpp"
 #include "daemon/session/versions.hpp"
+#include "daemon/tiers/make_nvme_tier.hpp"
 #include "kvtier/version.hpp"
 
 namespace kvtier::daemon {
@@ -192,7 +193,10 @@ Status make_core(const Config& config, const DaemonPaths& paths, const Start& st
   options.keeper = parts->keeper.get();
   options.kept = start.kept;
   options.cold = start.options.cold;
-  Result<std::unique_ptr<Core>> core = Core::create(options, *parts->executor, parts->clock);
+  Result<std::unique_ptr<Tier>> tier = make_nvme_tier(config, paths.state_directory, parts->clock);
+  if (!tier.ok()) return tier.error();
+  Result<std::unique_ptr<Core>> core =
+      Core::create(options, *parts->executor, parts->clock, std::move(tier).value());
   if (!core.ok()) return core.error();
   parts->core = std::move(core).value();
   return {};

@@ -22,6 +22,9 @@ struct kvtier_chain {
 struct kvtier_match {
   kvtier::Match match;
 };
+struct kvtier_prefetching {
+  kvtier::Prefetch prefetch;
+};
 struct kvtier_grant {
   kvtier::Grant grant;
 };

@@ -26,6 +26,7 @@ enum class VerifyMode : uint8_t { kAlways, kSampled, kNever };
 enum class UnlistedUids : uint8_t { kServe, kRefuse };
 // Who holds host memory while no daemon runs, see daemon/keep/.
 enum class KeepMode : uint8_t { kAuto, kServiceManager, kHolder, kOff };
+enum class WhenBehind : uint8_t { kAuto, kWait, kDrop };
 
 struct TenantConfig {
   TenantConfig();  // every field as its row says
@@ -95,6 +96,8 @@ struct Config {
     Switch iopoll;
     Switch sqpoll;
     Switch registered_buffers;
+    WhenBehind when_behind;
+    uint64_t demote_idle_after_ns;  // 0: never
     bool operator==(const Nvme&) const = default;
   } nvme;
 

@@ -320,6 +320,25 @@ constexpr std::array kOptions = {
               .help = "Register host memory with io_uring, which then does not look it up for each "
                       "transfer.",
               .field = in<&C::nvme, &C::Nvme::registered_buffers>},
+    OptionRow{.name = "nvme.when_behind",
+              .kind = ValueKind::kChoice,
+              .default_text = "auto",
+              .choices = "auto|wait|drop",
+              .reload = Reload::kLive,
+              .help =
+                  "When chunks are stored faster than they can be written below: \"wait\" makes "
+                  "stores wait (until their deadline), \"drop\" loses the oldest chunks. \"auto\": "
+                  "wait, or drop where there is a write budget.",
+              .field = in<&C::nvme, &C::Nvme::when_behind>},
+    OptionRow{.name = "nvme.demote_idle_after",
+              .kind = ValueKind::kDuration,
+              .default_text = "never",
+              .max = 24 * kHour,
+              .special = {"never", 0},
+              .reload = Reload::kLive,
+              .help = "When a tenant has stored nothing for so long, its chunks are written below "
+                      "before their memory is needed.",
+              .field = in<&C::nvme, &C::Nvme::demote_idle_after_ns>},
     OptionRow{.name = "index.chunks_max",
               .kind = ValueKind::kCount,
               .default_text = "auto",

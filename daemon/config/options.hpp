@@ -39,7 +39,8 @@ enum class Form : uint8_t { kAny, kPowerOfTwo, kPages };  // what numbers must b
 
 using FieldRef =
     std::variant<std::string*, uint64_t*, std::vector<uint32_t>*, std::vector<std::string>*,
-                 Demand*, Switch*, VerifyMode*, UnlistedUids*, KeepMode*, LogLevel*, LogFormat*>;
+                 Demand*, Switch*, VerifyMode*, UnlistedUids*, WhenBehind*, KeepMode*, LogLevel*,
+                 LogFormat*>;
 
 // A word that stands for a number, e.g. "unlimited".
 struct Special {

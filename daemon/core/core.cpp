@@ -26,6 +26,8 @@ Want want(Demand demand) {
 
 // The smallest chunk that tables are sized for by default; smaller ones just fill them sooner.
 constexpr uint64_t kTypicalSlotBytesMin = 32 * wire::KiB;
+// Below there is so much room that a table for the smallest chunks would cost more than they do.
+constexpr uint64_t kTypicalLowerBytesMin = 64 * wire::KiB;
 // Slot ids cost 64 bytes only once used, so the table is laid out for the smallest slots.
 constexpr uint64_t kSlotBytesMin = 8 * wire::KiB;
 // The next daemon may have more memory and goes on with this table.
@@ -54,7 +56,7 @@ Core::~Core() {
 }
 
 Result<std::unique_ptr<Core>> Core::create(CoreOptions options, Executor& executor,
-                                           const Clock& clock) {
+                                           const Clock& clock, std::unique_ptr<Tier> below) {
   std::unique_ptr<Core> core(new (std::nothrow) Core(options, executor, clock));
   if (core == nullptr) return Error(Code::kOutOfMemory, "no memory for the core");
   const Result<std::unique_ptr<Policy>> policy = make_policy(core->config_.host.policy);
@@ -66,32 +68,43 @@ Result<std::unique_ptr<Core>> Core::create(CoreOptions options, Executor& execut
   host.lock = want(core->config_.host.lock);
   host.slots_max = std::max(core->capacity_bytes_ / kSlotBytesMin, kSlotIdsMin);
   host.epoch = core->epoch_;
+  core->lower_.tier = std::move(below);
   std::string reason = options.keeper == nullptr ? "daemon.keep is \"off\"" : "nothing was kept";
   if (options.kept != nullptr && !options.kept->empty()) {
     const std::vector<std::string> names = options.kept->names();
     close_published(*options.kept);
     const Status warm = options.cold ? Status(Error(Code::kUnavailable, "it was asked for"))
                                      : core->start_warm(host, *options.kept);
-    if (warm.ok()) return core;
+    if (warm.ok()) {
+      core->lower_.recovering = core->lower_ && core->lower_.tier->recovering();
+      return core;
+    }
     // Whatever was begun goes with this core: nobody has learned of it. Memory that clients still
     // map stays theirs until they let go; nothing of it is used again.
     reason = warm.error().message();
+    below = std::move(core->lower_.tier);
     core.reset(new (std::nothrow) Core(options, executor, clock));
     if (core == nullptr) return Error(Code::kOutOfMemory, "no memory for the core");
+    core->lower_.tier = std::move(below);
     for (const std::string& name : names) core->ledger_.forget(name);
     options.kept->clear();
   }
   const Status cold = core->start_cold(host, reason);
   if (!cold.ok()) return cold.error();
+  core->lower_.recovering = core->lower_ && core->lower_.tier->recovering();
   return core;
 }
 
 uint64_t Core::index_entries_max() const {
   if (config_.index.chunks_max != 0) return config_.index.chunks_max;
   const uint64_t by_bytes = capacity_bytes_ / kTypicalSlotBytesMin;
-  if (config_.host.capacity_chunks == kUnlimited) return by_bytes;
+  const uint64_t below =
+      lower_ ? std::min<uint64_t>(lower_.tier->slots_max(),
+                                  lower_.tier->capacity().capacity_bytes / kTypicalLowerBytesMin)
+             : 0;
+  if (config_.host.capacity_chunks == kUnlimited) return by_bytes + below;
   // Entries outlive their eviction by a moment: a batch more than the limit.
-  return std::min(by_bytes, config_.host.capacity_chunks) + 2 * wire::kBatchChunksMax;
+  return std::min(by_bytes, config_.host.capacity_chunks) + 2 * wire::kBatchChunksMax + below;
 }
 
 Status Core::segment_made(const Segment& segment) {
@@ -151,6 +164,7 @@ Result<TenantNumber> Core::make_tenant(const std::string& name, const TenantConf
   tenant->sessions_max = limits.sessions_max;
   tenant->spaces_max = std::min<uint64_t>(limits.spaces_max, wire::kSpacesMax);
   if (Status kept = keep_tenant(*tenant); !kept) return kept.error();
+  if (lower_) lower_.tier->know_tenant(tenant->number, name);
   tenants_.push_back(std::move(tenant));
   publish_costs();
   return tenants_.back()->number;
@@ -240,11 +254,13 @@ Session* Core::find_session(uint32_t id) {
 void Core::orphan_session(Session& session) {
   if (session.state == SessionState::kAttached) session.state = SessionState::kOrphaned;
   session.memory.header().ended.store(1, std::memory_order_release);
+  end_prefetches_of(session.id);
 }
 
 void Core::remove_session(Session& session) {
   drain_touches(session);
   ledger_.session_ending(session.id);
+  end_prefetches_of(session.id);
   // A thread of a living client may stand between writing a cell and validating it: after the fence
   // it sees `ended`, before it the scans that come now still count.
   session.memory.header().ended.store(1, std::memory_order_release);

@@ -13,6 +13,7 @@
 
 #include "daemon/config/config.hpp"
 #include "daemon/core/control.hpp"
+#include "daemon/core/lower.hpp"
 #include "daemon/core/session.hpp"
 #include "daemon/core/tenant.hpp"
 #include "daemon/keep/ledger.hpp"
@@ -70,9 +71,11 @@ struct ReserveRequest {
 
 class Core final : public Control, private SegmentListener {
  public:
+  // `tier`: what lies below host memory; null: nothing does.
   // Errors: as the configuration allows none, only system and out_of_memory; not_found (policy).
   static Result<std::unique_ptr<Core>> create(CoreOptions options, Executor& executor,
-                                              const Clock& clock);
+                                              const Clock& clock,
+                                              std::unique_ptr<Tier> tier = nullptr);
   ~Core() override;
 
   // --- Tenants: by uid, or by the listening socket's configured name. Made on first use.
@@ -114,8 +117,16 @@ class Core final : public Control, private SegmentListener {
   void commit(Session& session, std::span<const wire::CommitArg> arguments,
               std::span<wire::CommitAnswer> answers);
   void abort(Session& session, std::span<const wire::CommitArg> arguments);
-  // The number of keys, from the first, that are in host memory.
-  uint32_t prefetch(Session& session, uint32_t space, std::span<const wire::KeyArg> keys);
+  // Brings the keys into host memory and holds them there until leased, cancelled or the deadline
+  // (0: kPrefetchHoldNs from now). The answer comes through take_prefetch_answers(), perhaps at
+  // once: ok, or not_found (a key is nowhere, or was lost on its way), full (no slots for the whole
+  // range: nothing was begun), unavailable (the tier is out of service), deadline, corrupt, system,
+  // revoked (cancelled).
+  void prefetch(Session& session, uint64_t user_data, uint32_t space,
+                std::span<const wire::KeyArg> keys, uint64_t deadline_ns);
+  // Ends a prefetch and what it holds. Errors: not_found.
+  Status cancel(Session& session, uint64_t user_data);
+  std::vector<PrefetchAnswer> take_prefetch_answers() { return std::exchange(lower_.answers, {}); }
   Status hint(Session& session, uint32_t space, std::span<const wire::KeyArg> keys,
               wire::HintKind kind, double value);
   Status report_prefill(Session& session, uint32_t space, uint64_t tokens, uint64_t context,
@@ -129,6 +140,19 @@ class Core final : public Control, private SegmentListener {
   // Once in a while (kTickNs when sessions are attached): retired slots, growth, cost board.
   void tick();
   static constexpr uint64_t kTickNs = 100'000'000;
+  static constexpr uint64_t kPrefetchHoldNs = 10'000'000'000;     // where no deadline is given
+  static constexpr uint64_t kPrefetchHoldMaxNs = 60'000'000'000;  // later deadlines are cut to it
+  static constexpr uint32_t kPrefetchesMax = 256;                 // of a session at once
+  // Results of the lower tier, and more work for it. After completion_fd() of the tier became
+  // readable, or once a turn while tier_active() where it has none.
+  void poll_tier();
+  bool tier_active() const { return !lower_.writes.empty() || !lower_.reads.empty(); }
+  Tier* lower_tier() { return lower_.tier.get(); }
+  // How long the loop may wait before poll_tier(), whatever its descriptor says.
+  uint64_t tier_wait_ns() const;
+  // When expire_prefetches() has something to do; UINT64_MAX: no time.
+  uint64_t next_deadline_ns() const;
+  void expire_prefetches();
   // Everything ends: the epoch closes in every published memory, so that loads under way fail.
   void close();
   void set_draining(bool draining) { draining_ = draining; }
@@ -165,6 +189,10 @@ class Core final : public Control, private SegmentListener {
     uint64_t pinned_until_ns = 0;  // 0: not pinned
     uint64_t leased_stamp = 0;     // of the last scan that found it in a cell
     uint64_t leased_since_ns = 0;  // 0: not leased at the last look at ages
+    uint64_t held_until_ns = 0;    // promoted for somebody who has not leased it yet
+    bool chosen = false;           // waits in Lower::chosen
+    bool writing = false;          // the tier reads it; counts in holds, too
+    uint8_t write_failures = 0;
   };
   // A chunk that was kept over a restart and has not been checked yet.
   struct Recheck {
@@ -172,6 +200,11 @@ class Core final : public Control, private SegmentListener {
     uint32_t generation;
   };
   class EvictionFilter;
+  class AheadFilter;
+  class LowerFilter;
+  // What became of the wish to have a chunk below.
+  enum class Down : uint8_t { kClean, kUnderWay, kLater, kRefused };  // worse to the right
+  enum class Below : uint8_t { kKeep, kForget };
 
   Core(CoreOptions options, Executor& executor, const Clock& clock);
 
@@ -209,6 +242,9 @@ class Core final : public Control, private SegmentListener {
   TenantConfig limits_of(const std::string& name) const;
   size_t attached_count() const;
   Space* find_space(Tenant& tenant, uint32_t id);
+  Status describe_recovered(Tenant& tenant, Space& space, const wire::SpaceSpecWire& spec);
+  void join_group(Tenant& tenant, Space& space);
+  void publish_space(Tenant& tenant, const Space& space);
   uint64_t index_entries_max() const;
   static Status check_spec(const wire::SpaceSpecWire& spec);
   Space& add_space(Tenant& tenant, const wire::SpaceSpecWire& spec, uint32_t id, uint32_t group);
@@ -220,13 +256,15 @@ class Core final : public Control, private SegmentListener {
   SlotId take_slot(Tenant& tenant, uint64_t slot_bytes, wire::ReserveAnswer* answer);
   void stamp_leased(const Tenant& tenant);
   size_t reclaim(Tenant& tenant, uint64_t slot_bytes, size_t count);
-  void unpublish(Tenant& tenant, SlotId slot, Removal how);
+  void unpublish(Tenant& tenant, SlotId slot, Removal how, Below below = Below::kKeep);
+  void erase_entry(Tenant& tenant, SlotId slot);
   size_t free_or_retire(Tenant& tenant, std::span<const SlotId> slots);
   size_t sweep_retired(Tenant& tenant);
   bool may_be_freed(SlotId slot);
   void revoke(Tenant& tenant, SlotId slot);
   void revoke_overdue(Tenant& tenant);
-  size_t drop_slots(Tenant& tenant, std::span<const SlotId> slots, Removal how);
+  size_t drop_slots(Tenant& tenant, std::span<const SlotId> slots, Removal how,
+                    Below below = Below::kKeep);
   void release_slot(SlotId slot);
   void retire_slot(SlotId slot);
   void trim_to_chunk_limit(Tenant& tenant, uint64_t slot_bytes);
@@ -234,6 +272,82 @@ class Core final : public Control, private SegmentListener {
   void touch_slot(Tenant& tenant, SlotId slot);
   template <typename Visit>
   void each_sibling(Tenant& tenant, SlotId slot, Visit&& visit);
+
+  void take_victim(Tenant& tenant, SlotId slot, std::vector<SlotId>* victims);
+  void end_hold(SlotId slot);
+
+  // the tier below: core_lower.cpp
+  TierPlace lower_place(const Tenant& tenant, uint32_t entry) const;
+  Policy& lower_policy_of(Tenant& tenant, uint64_t slot_bytes);
+  TierChunk lower_chunk(Tenant& tenant, uint32_t entry);
+  void attach_lower(Tenant& tenant, uint32_t entry, TierPlace place, const TierChunk& chunk);
+  void detach_lower(Tenant& tenant, uint32_t entry, Removal how);
+  void read_of_place_ended(TierPlace place);
+  void remove_lower_only(Tenant& tenant, std::span<const uint32_t> entries, Removal how);
+  size_t evict_places(std::span<const TierPlace> places);
+  bool make_room_below(Tenant& tenant, uint64_t slot_bytes, uint64_t bytes);
+  void transfer_ended(const TierCompletion& completion);
+  size_t evict_below(Tenant& tenant, uint64_t slot_bytes, size_t count);
+  bool make_index_room(Tenant& tenant);
+  void touch_below(Tenant& tenant, uint32_t entry);
+  void tick_tier();
+  void note_service();
+  template <typename Visit>
+  void each_sibling_entry(Tenant& tenant, ChunkKey key, uint32_t space, Visit&& visit);
+
+  // after a restart: core_recover.cpp
+  void know_recovered_tenants();
+  Space* space_of_record(Tenant& tenant, const TierChunk& chunk);
+  bool take_record(const TierRecord& record);
+  void recover_some();
+
+  // for operators: core_lower_control.cpp
+  struct KeyRange {
+    std::pair<uint64_t, uint64_t> first, last;  // hi, lo
+  };
+  template <typename Visit>
+  void each_lower_only(const Tenant& tenant, Visit&& visit);
+  uint64_t drop_lower_only(Tenant& tenant);
+  std::vector<std::pair<TenantNumber, uint32_t>> lower_entries_between(KeyRange range);
+  ChunkSnapshot describe_lower(TenantNumber tenant, uint32_t entry);
+  TierSnapshot show_lower() const;
+  static std::string key_digits(ChunkKey key);
+
+  // downwards: core_demote.cpp
+  Down demote(Tenant& tenant, SlotId slot, uint64_t CoreCounters::** why);
+  Down demote_group(Tenant& tenant, SlotId slot, uint64_t CoreCounters::** why);
+  bool clean_group(Tenant& tenant, SlotId slot);
+  bool stays_until_written(Tenant& tenant, SlotId slot);
+  void choose(Tenant& tenant, SlotId slot);
+  void pump_writes();
+  void write_ended(const TierCompletion& completion);
+  void keep_ahead(Tenant& tenant, uint64_t slot_bytes);
+  void write_oldest(Tenant& tenant, uint64_t slot_bytes, uint64_t wanted);
+  void demote_idle(Tenant& tenant);
+  uint64_t slots_ahead(const Tenant& tenant, uint64_t slot_bytes) const;
+  uint64_t free_ahead(const Tenant& tenant, uint64_t slot_bytes) const;
+  uint64_t writing_bytes_max() const;
+  size_t writes_under_way(const Tenant& tenant, uint64_t slot_bytes);
+  bool waits_when_behind() const;
+
+  // upwards: core_promote.cpp
+  struct Wanted;
+  bool plan_prefetch(Tenant& tenant, uint32_t space, std::span<const wire::KeyArg> keys,
+                     std::vector<Wanted>* wanted, PrefetchAnswer* answer);
+  bool take_slots_for(Tenant& tenant, std::vector<Wanted>* wanted, PrefetchAnswer* answer);
+  void begin_promotion(Tenant& tenant, const Wanted& wanted, uint64_t prefetch);
+  void pump_reads();
+  void read_ended(const TierCompletion& completion);
+  void check_promotion(uint64_t ticket);
+  void end_promotion(uint64_t ticket, Code code);
+  void publish_promoted(Promotion& promotion);
+  void answer_prefetch(Prefetch& prefetch, Code status);
+  void settle_prefetch(Prefetch& prefetch);
+  void end_prefetch(uint64_t number, Code status);
+  void end_prefetches_of(uint32_t session);
+  void forget_promotion(Tenant& tenant, uint32_t entry);
+  uint32_t count_resident(const Tenant& tenant, uint32_t space, std::span<const ChunkKey> keys);
+  void hold(Prefetch& prefetch, SlotId slot);
 
   // stores: core_store.cpp
   void reserve_one(Session& session, Tenant& tenant, Space& space, const ReserveRequest& request,
@@ -243,6 +357,7 @@ class Core final : public Control, private SegmentListener {
              SlotId slot);
   wire::CommitOutcome commit_one(Session& session, const wire::CommitArg& argument);
   bool publish(Tenant& tenant, Space& space, SlotId slot, uint32_t flags);
+  void published(Tenant& tenant, Space& space, SlotId slot, uint32_t entry);
   void verify_later(Tenant& tenant, SlotId slot);
   void verified(Tenant& tenant, SlotId slot, uint32_t generation, bool readable, uint64_t root);
   void confirm_quarantine(Tenant& tenant, SlotId slot);
@@ -260,6 +375,7 @@ class Core final : public Control, private SegmentListener {
 
   void publish_costs();
   ChunkSnapshot describe(SlotId slot);
+  bool key_range(const std::string& key, KeyRange* range, Status* status);
   std::vector<SlotId> slots_of_key(const std::string& key, Status* status);
   void fill_tiers(CoreSnapshot& snapshot);
   void fill_tenants(CoreSnapshot& snapshot);
@@ -274,7 +390,7 @@ class Core final : public Control, private SegmentListener {
   Executor& executor_;
   const Clock& clock_;
   uint64_t started_ns_ = 0;
-  std::unique_ptr<HostTier> host_;
+  std::unique_ptr<HostTier> host_;  // outlives lower_, which reads and writes its memory
   std::vector<std::unique_ptr<Tenant>> tenants_;
   std::map<uint32_t, TenantNumber> tenant_of_uid_;
   std::map<uint32_t, std::unique_ptr<Session>> sessions_;
@@ -290,6 +406,8 @@ class Core final : public Control, private SegmentListener {
   uint64_t chunks_ = 0;  // valid in host memory, all tenants
   LoadMeter host_meter_;
   CoreCounters counters_;
+  Lower lower_;
+  bool reclaim_waits_ = false;  // the last reclaim left victims that are being written below
   Reload reload_;
   Ledger ledger_;
   bool adopting_ = false;  // rows that are written already are not written again

@@ -148,8 +148,15 @@ Status Core::adopt_spaces(const Manifest& manifest) {
       return damaged("spaces");
     }
     Tenant& tenant = *tenants_[row.tenant];
-    if (row.number != tenant.spaces.size() || row.number >= wire::kSpacesMax) {
+    if (row.number < tenant.spaces.size() || row.number >= wire::kSpacesMax) {
       return damaged("spaces");
+    }
+    // Numbers of spaces that only chunks in a lower tier had, and that nobody opened: left unused.
+    while (tenant.spaces.size() < row.number) {
+      auto unused = std::make_unique<Space>();
+      unused->number = static_cast<uint32_t>(tenant.spaces.size());
+      unused->id = row.id - (row.number - unused->number);
+      tenant.spaces.push_back(std::move(unused));
     }
     add_space(tenant, row.spec, row.id, row.group);
   }

@@ -76,7 +76,7 @@ void Core::drain_segment(Segment& segment) {
   std::vector<SlotId> valid;
   for (SlotId slot = segment.first; slot < segment.first + segment.slots; ++slot) {
     const SlotState state = host_->slots()[slot].state.load(std::memory_order_relaxed);
-    if (state == SlotState::kValid) valid.push_back(slot);
+    if (state == SlotState::kValid && !stays_until_written(tenant, slot)) valid.push_back(slot);
     // Quarantine ends with the memory itself.
     if (state == SlotState::kQuarantined && notes(slot).holds == 0) {
       host_->slots()[slot].state.store(SlotState::kRetired, std::memory_order_relaxed);

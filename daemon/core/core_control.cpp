@@ -96,25 +96,37 @@ ChunkSnapshot Core::describe(SlotId slot) {
   return chunk;
 }
 
-// Slots whose chunk's key begins with the digits; all of one key, or an error. A whole key is
-// looked up; a head of one is compared with every slot, as numbers, so that even large tiers take a
-// moment.
-std::vector<SlotId> Core::slots_of_key(const std::string& key, Status* status) {
-  std::vector<SlotId> slots;
+std::string Core::key_digits(ChunkKey key) {
+  return hex(key);
+}
+
+// The keys that begin with the digits.
+bool Core::key_range(const std::string& key, KeyRange* range, Status* status) {
   if (key.size() < kKeyDigitsMin || key.size() > kKeyDigits ||
       key.find_first_not_of("0123456789abcdef") != std::string::npos) {
     *status = Error::format(Code::kInvalidArgument,
                             "'%.40s' is no key: %zu to %zu hexadecimal digits are", key.c_str(),
                             kKeyDigitsMin, kKeyDigits);
-    return slots;
+    return false;
   }
   const std::string low = key + std::string(kKeyDigits - key.size(), '0');
   const std::string high = key + std::string(kKeyDigits - key.size(), 'f');
   const auto number = [](const std::string& digits, size_t first) {
     return std::strtoull(digits.substr(first, 16).c_str(), nullptr, 16);
   };
-  const std::pair<uint64_t, uint64_t> begin = {number(low, 0), number(low, 16)};
-  const std::pair<uint64_t, uint64_t> end = {number(high, 0), number(high, 16)};
+  range->first = {number(low, 0), number(low, 16)};
+  range->last = {number(high, 0), number(high, 16)};
+  return true;
+}
+
+// Slots whose chunk's key begins with the digits; all of one key, or an error. A whole key is
+// looked up; a head of one is compared with every slot, as numbers, so that even large tiers take a
+// moment.
+std::vector<SlotId> Core::slots_of_key(const std::string& key, Status* status) {
+  std::vector<SlotId> slots;
+  KeyRange range;
+  if (!key_range(key, &range, status)) return slots;
+  const auto& [begin, end] = range;
   if (begin == end) {
     const ChunkKey whole = {begin.second, begin.first};
     for (const std::unique_ptr<Tenant>& tenant : tenants_) {
@@ -153,6 +165,13 @@ std::vector<ChunkSnapshot> Core::show_chunk(const std::string& key) {
   Status status;
   std::vector<ChunkSnapshot> chunks;
   for (const SlotId slot : slots_of_key(key, &status)) chunks.push_back(describe(slot));
+  KeyRange range;
+  if (!status.ok() || !lower_ || !key_range(key, &range, &status)) return chunks;
+  for (const auto& [tenant, entry] : lower_entries_between(range)) {
+    ChunkSnapshot below = describe_lower(tenant, entry);
+    if (!chunks.empty() && chunks.front().key != below.key) return {};  // more than one key
+    chunks.push_back(std::move(below));
+  }
   return chunks;
 }
 
@@ -186,7 +205,7 @@ Result<uint64_t> Core::act_on_chunk(const std::string& key, ChunkAction action,
       case ChunkAction::kDrop: {
         const SlotId one[] = {slot};
         ++counters_.dropped;
-        drop_slots(tenant_of(slot), one, Removal::kDropped);
+        drop_slots(tenant_of(slot), one, Removal::kDropped, Below::kForget);
         break;
       }
       case ChunkAction::kPin:
@@ -198,6 +217,16 @@ Result<uint64_t> Core::act_on_chunk(const std::string& key, ChunkAction action,
         break;
     }
     ++acted;
+  }
+  KeyRange range;
+  if (lower_ && action == ChunkAction::kDrop && key_range(key, &range, &status)) {
+    for (const auto& [number, entry] : lower_entries_between(range)) {
+      Tenant& tenant = *tenants_[number];
+      if (lower_.notes[lower_place(tenant, entry)].reads > 0) continue;
+      remove_lower_only(tenant, {&entry, 1}, Removal::kDropped);
+      ++counters_.dropped;
+      ++acted;
+    }
   }
   if (acted == 0) return Error::format(Code::kNotFound, "no chunk has the key %s", key.c_str());
   return acted;
@@ -223,7 +252,8 @@ Result<uint64_t> Core::flush(const std::string& name) {
       }
     });
     dropped += slots.size();
-    drop_slots(*tenant, slots, Removal::kDropped);
+    drop_slots(*tenant, slots, Removal::kDropped, Below::kForget);
+    dropped += drop_lower_only(*tenant);
   }
   if (!known) return Error::format(Code::kNotFound, "no tenant is named '%s'", name.c_str());
   counters_.dropped += dropped;
@@ -266,6 +296,9 @@ CoreSnapshot Core::snapshot() {
     snapshot.problems.push_back(
         std::to_string(host.quarantined_slots) +
         " host slots are quarantined for wrong bytes: check the memory of this machine");
+  }
+  if (lower_ && !lower_.in_service) {
+    snapshot.problems.push_back("the nvme tier is out of service: see kvtier tier list, the log");
   }
   snapshot.health = draining_ ? "draining" : snapshot.problems.empty() ? "good" : "degraded";
   return snapshot;
@@ -313,11 +346,7 @@ void Core::fill_tiers(CoreSnapshot& snapshot) {
     tier.used_bytes += tenant->used_bytes;
   }
   snapshot.tiers.push_back(std::move(tier));
-  TierSnapshot nvme;
-  nvme.name = "nvme";
-  nvme.state = "off";
-  nvme.reason = "nvme.capacity is 0";
-  snapshot.tiers.push_back(std::move(nvme));
+  snapshot.tiers.push_back(show_lower());
 }
 
 void Core::fill_tenants(CoreSnapshot& snapshot) {

@@ -4,22 +4,27 @@
 #include <array>
 
 #include "daemon/core/core.hpp"
+#include "daemon/core/core_siblings.hpp"
 #include "daemon/log/log.hpp"
 
 namespace kvtier::daemon {
 
 namespace {
 constexpr size_t kReclaimBatchMax = 256;
-}
+// How far clean chunks are preferred: past so many older ones that would have to be written first.
+constexpr size_t kLookPerVictim = 4;
+constexpr size_t kLookMin = 32;
+}  // namespace
 
-// Leaves out what somebody uses: leased at the last scan, pinned, read by a job.
+// Leaves out what somebody uses: leased at the last scan, pinned, brought for somebody, read by a
+// job or by the tier below.
 class Core::EvictionFilter final : public VictimFilter {
  public:
   explicit EvictionFilter(Core& core) : core_(core), now_ns_(core.clock_.now_ns()) {}
   bool may_evict(SlotId slot) const override {
     const SlotNotes& notes = core_.notes_[slot];
     return notes.leased_stamp != core_.stamp_ && notes.holds == 0 &&
-           notes.pinned_until_ns <= now_ns_;
+           notes.pinned_until_ns <= now_ns_ && notes.held_until_ns <= now_ns_;
   }
 
  private:
@@ -63,29 +68,40 @@ void Core::stamp_leased(const Tenant& tenant) {
         }
       }
       notes_[slot].leased_stamp = stamp_;
+      if (notes_[slot].held_until_ns != 0) end_hold(slot);
     }
   }
 }
 
-template <typename Visit>
-void Core::each_sibling(Tenant& tenant, SlotId slot, Visit&& visit) {
-  const SlotRecord& record = host_->slots()[slot];
-  const Space* space = find_space(tenant, record.space);
-  if (space == nullptr) return;
-  for (const uint32_t sibling : space->siblings) {
-    const uint32_t entry = tenant.index->find(record.key, sibling);
-    if (entry == kNoEntry) continue;
-    const wire::Place place = tenant.index->host_place(entry);
-    if (!place.empty()) visit(host_->slot_at(tenant.number, place));
+// What a prefetch brought and held has been used, or nobody wants it any more.
+void Core::end_hold(SlotId slot) {
+  SlotNotes& note = notes_[slot];
+  note.held_until_ns = 0;
+  Tenant& tenant = tenant_of(slot);
+  tenant.held_bytes -= host_->segment_of(slot).slot_bytes;
+  if (note.entry == UINT32_MAX) return;
+  const uint32_t lower = tenant.index->lower(note.entry);
+  if ((lower & wire::kPromoted) != 0) {
+    tenant.index->set_lower(note.entry, lower & ~wire::kPromoted);
   }
 }
 
-// No reader finds the chunk any more; its slot and entry are not free before free_or_retire().
-void Core::unpublish(Tenant& tenant, SlotId slot, Removal how) {
+// No reader finds the chunk in host memory any more; its slot, and its entry unless it is kept
+// because the chunk lies below, too, are not free before free_or_retire().
+void Core::unpublish(Tenant& tenant, SlotId slot, Removal how, Below below) {
   const SlotRecord& record = host_->slots()[slot];
   SlotNotes& note = notes(slot);
+  if (note.held_until_ns != 0) end_hold(slot);
   tenant.index->clear_host(note.entry);
-  tenant.index->hide(note.entry);
+  const bool clean = lower_place(tenant, note.entry) != 0;
+  if (clean) --tenant.clean_chunks;
+  if (clean && below == Below::kForget) detach_lower(tenant, note.entry, how);
+  if (lower_place(tenant, note.entry) != 0) {
+    note.entry = UINT32_MAX;
+  } else {
+    forget_promotion(tenant, note.entry);
+    tenant.index->hide(note.entry);
+  }
   const uint64_t slot_bytes = host_->segment_of(slot).slot_bytes;
   policy_of(tenant, slot_bytes).removed(slot, how);
   --tenant.chunks;
@@ -98,6 +114,13 @@ void Core::unpublish(Tenant& tenant, SlotId slot, Removal how) {
   }
   note.pinned_until_ns = 0;
   host_->slots()[slot].state.store(SlotState::kRetired, std::memory_order_release);
+}
+
+// After the fence that follows unpublish(): the entry, unless the chunk lives on below.
+void Core::erase_entry(Tenant& tenant, SlotId slot) {
+  SlotNotes& note = notes_[slot];
+  if (note.entry != UINT32_MAX) tenant.index->erase(note.entry);
+  note.entry = UINT32_MAX;
 }
 
 bool Core::may_be_freed(SlotId slot) {
@@ -113,8 +136,7 @@ size_t Core::free_or_retire(Tenant& tenant, std::span<const SlotId> slots) {
   const uint64_t now = clock_.now_ns();
   for (const SlotId slot : slots) {
     SlotNotes& note = notes_[slot];
-    tenant.index->erase(note.entry);
-    note.entry = UINT32_MAX;
+    erase_entry(tenant, slot);
     if (may_be_freed(slot)) {
       release_slot(slot);
       ++freed;
@@ -148,37 +170,60 @@ void Core::retire_slot(SlotId slot) {
   tenant_of(slot).retired.push_back(slot);
 }
 
-size_t Core::drop_slots(Tenant& tenant, std::span<const SlotId> slots, Removal how) {
-  for (const SlotId slot : slots) unpublish(tenant, slot, how);
+size_t Core::drop_slots(Tenant& tenant, std::span<const SlotId> slots, Removal how, Below below) {
+  for (const SlotId slot : slots) unpublish(tenant, slot, how, below);
   return free_or_retire(tenant, slots);
 }
 
+void Core::take_victim(Tenant& tenant, SlotId slot, std::vector<SlotId>* victims) {
+  const auto take = [&](SlotId one) {
+    counters_.evicted_bytes += host_->slots()[one].payload_bytes;
+    ++counters_.evicted;
+    unpublish(tenant, one, Removal::kEvicted);
+    victims->push_back(one);
+  };
+  each_sibling(tenant, slot, take);
+  take(slot);
+}
+
 // Evicts up to `count` chunks of one slot size; the shards of a key go together. Returns how many
-// left the index; their slots come free at once unless leased.
+// left host memory; their slots come free at once unless leased. With a tier below, chunks that lie
+// there go first; the others are written there before they go, or dropped when they cannot be.
 size_t Core::reclaim(Tenant& tenant, uint64_t slot_bytes, size_t count) {
   drain_all_touches(tenant);
   std::atomic_thread_fence(std::memory_order_seq_cst);
   stamp_leased(tenant);  // the first look: victims seen leased are left out
   std::array<SlotId, kReclaimBatchMax> picked;
   const EvictionFilter filter(*this);
+  const size_t looked = lower_ ? std::max(count * kLookPerVictim, kLookMin) : count;
   const size_t found =
       policy_of(tenant, slot_bytes)
-          .victims(std::span(picked).first(std::min(count, picked.size())), filter);
+          .victims(std::span(picked).first(std::min(looked, picked.size())), filter);
   std::vector<SlotId> victims;
   victims.reserve(found);
-  for (size_t i = 0; i < found; ++i) {
-    const SlotId slot = picked[i];
-    if (host_->slots()[slot].state.load(std::memory_order_relaxed) != SlotState::kValid) continue;
-    each_sibling(tenant, slot, [&](SlotId sibling) {
-      counters_.evicted_bytes += host_->slots()[sibling].payload_bytes;
-      unpublish(tenant, sibling, Removal::kEvicted);
-      victims.push_back(sibling);
-    });
-    counters_.evicted_bytes += host_->slots()[slot].payload_bytes;
-    unpublish(tenant, slot, Removal::kEvicted);
-    victims.push_back(slot);
+  const auto resident = [this](SlotId slot) {  // not gone as another's sibling
+    return host_->slots()[slot].state.load(std::memory_order_relaxed) == SlotState::kValid;
+  };
+  for (size_t i = 0; i < found && victims.size() < count; ++i) {
+    if (!resident(picked[i]) || (lower_ && !clean_group(tenant, picked[i]))) continue;
+    take_victim(tenant, picked[i], &victims);
   }
-  counters_.evicted += victims.size();
+  const bool waits = lower_ && waits_when_behind();
+  size_t waiting = waits ? writes_under_way(tenant, slot_bytes) : 0;
+  for (size_t i = 0; lower_ && i < found && victims.size() + waiting < count; ++i) {
+    if (!resident(picked[i])) continue;
+    uint64_t CoreCounters::*why =
+        lower_.budget_spent ? &CoreCounters::dropped_budget : &CoreCounters::dropped_behind;
+    if (!lower_.in_service) {
+      why = &CoreCounters::dropped_unserved;
+    } else if (waits && demote_group(tenant, picked[i], &why) != Down::kRefused) {
+      ++waiting;
+      continue;
+    }
+    ++(counters_.*why);
+    take_victim(tenant, picked[i], &victims);
+  }
+  reclaim_waits_ = waiting > 0;
   free_or_retire(tenant, victims);
   return victims.size();
 }
@@ -227,14 +272,15 @@ void Core::drain_touches(Session& session) {
 void Core::touch_slot(Tenant& tenant, SlotId slot) {
   ++counters_.touches;
   const uint64_t now = clock_.now_ns();
-  policy_of(tenant, host_->segment_of(slot).slot_bytes).touched(slot);
-  notes_[slot].since_ns = now;
-  host_->slots()[slot].last_use_ns.store(now, std::memory_order_relaxed);
-  each_sibling(tenant, slot, [&](SlotId sibling) {
-    policy_of(tenant, host_->segment_of(sibling).slot_bytes).touched(sibling);
-    notes_[sibling].since_ns = now;
-    host_->slots()[sibling].last_use_ns.store(now, std::memory_order_relaxed);
-  });
+  const auto touch = [&](SlotId one) {
+    policy_of(tenant, host_->segment_of(one).slot_bytes).touched(one);
+    notes_[one].since_ns = now;
+    host_->slots()[one].last_use_ns.store(now, std::memory_order_relaxed);
+    if (notes_[one].held_until_ns != 0) end_hold(one);
+    touch_below(tenant, notes_[one].entry);
+  };
+  touch(slot);
+  each_sibling(tenant, slot, touch);
 }
 
 // Takes a slot from readers that held it too long: they learn it before anybody writes there.
@@ -296,7 +342,7 @@ void Core::revoke_overdue(Tenant& tenant) {
   for (const SlotId slot : stuck) unpublish(tenant, slot, Removal::kEvicted);
   std::atomic_thread_fence(std::memory_order_seq_cst);
   for (const SlotId slot : stuck) {
-    tenant.index->erase(notes_[slot].entry);
+    erase_entry(tenant, slot);
     revoke(tenant, slot);
     release_slot(slot);
   }

@@ -83,9 +83,13 @@ Result<OpenedSpace> Core::open_space(Session& session, const wire::SpaceSpecWire
   for (const std::unique_ptr<Space>& space : tenant.spaces) {
     if (space->fingerprint == fingerprint) {
       space->last_use_ns = clock_.now_ns();
+      if (space->group == 0) {
+        if (Status kept = describe_recovered(tenant, *space, spec); !kept) return kept.error();
+      }
       return opened(*space);
     }
-    if (wire::group_fingerprint_of(space->spec) == group) group_number = space->group;
+    if (space->group != 0 && wire::group_fingerprint_of(space->spec) == group)
+      group_number = space->group;
   }
   if (tenant.spaces.size() >= tenant.spaces_max) {
     return Error::format(Code::kFull, "tenant '%s' has %zu spaces already (spaces_max)",
@@ -114,24 +118,57 @@ Space& Core::add_space(Tenant& tenant, const wire::SpaceSpecWire& spec, uint32_t
   space->header_bytes = static_cast<uint32_t>(wire::header_bytes_for(spec.tokens_per_chunk));
   space->slot_bytes = wire::slot_bytes_for(space->header_bytes + spec.chunk_bytes_max);
   space->last_use_ns = clock_.now_ns();
-  for (const std::unique_ptr<Space>& sibling : tenant.spaces) {
-    if (sibling->group != space->group) continue;
-    sibling->siblings.push_back(space->id);
-    space->siblings.push_back(sibling->id);
-  }
-  wire::SpaceDescriptor descriptor = {};
-  descriptor.id = space->id;
-  descriptor.group = space->group;
-  descriptor.shard = spec.shard;
-  descriptor.shards = spec.shards;
-  descriptor.tokens_per_chunk = spec.tokens_per_chunk;
-  descriptor.header_bytes = space->header_bytes;
-  descriptor.chunk_bytes_max = spec.chunk_bytes_max;
-  descriptor.fingerprint_lo = space->fingerprint.lo;
-  descriptor.fingerprint_hi = space->fingerprint.hi;
-  tenant.index->describe_space(space->number, descriptor);
+  join_group(tenant, *space);
   tenant.spaces.push_back(std::move(space));
+  publish_space(tenant, *tenant.spaces.back());
   return *tenant.spaces.back();
+}
+
+// A space of which only chunks below were known is opened for the first time since the start.
+Status Core::describe_recovered(Tenant& tenant, Space& space, const wire::SpaceSpecWire& spec) {
+  const wire::Fingerprint group = wire::group_fingerprint_of(spec);
+  SpaceRow row = {};
+  row.tenant = tenant.number;
+  row.number = space.number;
+  row.id = space.id;
+  row.group = next_group_;
+  row.spec = spec;
+  for (const std::unique_ptr<Space>& other : tenant.spaces) {
+    if (other->group != 0 && wire::group_fingerprint_of(other->spec) == group) {
+      row.group = other->group;
+    }
+  }
+  if (Status kept = ledger_.space(row); !kept) return kept;
+  space.group = row.group;
+  next_group_ = std::max(next_group_, row.group + 1);
+  space.spec = spec;
+  space.header_bytes = static_cast<uint32_t>(wire::header_bytes_for(spec.tokens_per_chunk));
+  space.slot_bytes = wire::slot_bytes_for(space.header_bytes + spec.chunk_bytes_max);
+  join_group(tenant, space);
+  publish_space(tenant, space);
+  return {};
+}
+
+void Core::join_group(Tenant& tenant, Space& space) {
+  for (const std::unique_ptr<Space>& sibling : tenant.spaces) {
+    if (sibling.get() == &space || sibling->group != space.group) continue;
+    sibling->siblings.push_back(space.id);
+    space.siblings.push_back(sibling->id);
+  }
+}
+
+void Core::publish_space(Tenant& tenant, const Space& space) {
+  wire::SpaceDescriptor descriptor = {};
+  descriptor.id = space.id;
+  descriptor.group = space.group;
+  descriptor.shard = space.spec.shard;
+  descriptor.shards = space.spec.shards;
+  descriptor.tokens_per_chunk = space.spec.tokens_per_chunk;
+  descriptor.header_bytes = space.header_bytes;
+  descriptor.chunk_bytes_max = space.spec.chunk_bytes_max;
+  descriptor.fingerprint_lo = space.fingerprint.lo;
+  descriptor.fingerprint_hi = space.fingerprint.hi;
+  tenant.index->describe_space(space.number, descriptor);
 }
 
 Result<Core::SegmentFd> Core::segment_fd(const Session& session, uint32_t number, uint64_t uid) {
@@ -166,18 +203,6 @@ Status Core::report_load(Session&, wire::Tier tier, uint64_t bytes, double secon
                          static_cast<unsigned long long>(bytes), seconds);
   }
   return {};
-}
-
-uint32_t Core::prefetch(Session& session, uint32_t space, std::span<const wire::KeyArg> keys) {
-  // With host memory alone there is nothing to bring: what is resident is the answer.
-  Tenant& tenant = *tenants_[session.tenant];
-  uint32_t resident = 0;
-  for (const wire::KeyArg& key : keys) {
-    const uint32_t entry = tenant.index->find(key.key, space);
-    if (entry == kNoEntry || tenant.index->host_place(entry).empty()) break;
-    ++resident;
-  }
-  return resident;
 }
 
 Status Core::hint(Session& session, uint32_t space, std::span<const wire::KeyArg> keys,

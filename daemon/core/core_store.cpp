@@ -20,6 +20,7 @@ using wire::ReserveOutcome;
 // How long a client should wait before it asks again: about a population job, or a lease.
 constexpr uint32_t kRetryGrowingUs = 2000;
 constexpr uint32_t kRetryLeasedUs = 200;
+constexpr uint32_t kRetryWritingUs = 300;
 
 // Written into `scratch`, so that it is complete before it goes into shared memory in one copy.
 void compose_header(const Space& space, const ReserveRequest& request, uint32_t generation,
@@ -109,7 +110,11 @@ void Core::reserve_one(Session& session, Tenant& tenant, Space& space,
   if (capacity_bytes_ == 0 || draining_) return say(ReserveOutcome::kDeclined);
   const ChunkKey key = request.arg.key;
   const uint32_t entry = tenant.index->find(key, space.id);
-  if (entry != kNoEntry) return say(ReserveOutcome::kPresent);
+  if (entry != kNoEntry) {
+    if (!tenant.index->host_place(entry).empty()) return say(ReserveOutcome::kPresent);
+    // Below only: whoever computed it again may store it, which is cheaper than to read it.
+    if (tenant.promoting.contains(entry)) return say(ReserveOutcome::kInProgress);
+  }
   const auto granted = granted_by_key_.find(key.lo);
   if (granted != granted_by_key_.end()) {
     const uint64_t now = clock_.now_ns();
@@ -147,8 +152,10 @@ SlotId Core::take_slot(Tenant& tenant, uint64_t slot_bytes, wire::ReserveAnswer*
   const bool within_quota =
       host_->tenant_bytes(tenant.number) + host_->segment_bytes_for(slot_bytes) <=
       tenant.host_bytes_max;
+  tenant.last_store_ns = now;
   if (slot != kNoSlot) {
     if (within_quota) host_->grow_ahead(tenant.number, slot_bytes, now);
+    keep_ahead(tenant, slot_bytes);
     return slot;
   }
   if (host_->segment_bytes_for(slot_bytes) > capacity_bytes_) {
@@ -169,7 +176,11 @@ SlotId Core::take_slot(Tenant& tenant, uint64_t slot_bytes, wire::ReserveAnswer*
   const size_t wanted = std::clamp<size_t>(resident / 16, 1, batch);
   reclaim(tenant, slot_bytes, wanted);
   slot = host_->take(tenant.number, slot_bytes);
-  if (slot != kNoSlot) return slot;
+  if (slot != kNoSlot) {
+    keep_ahead(tenant, slot_bytes);
+    return slot;
+  }
+  if (reclaim_waits_) return refuse(ReserveOutcome::kBusy, kRetryWritingUs);
   tenant.pressed = true;
   if (draining) return refuse(ReserveOutcome::kBusy, kRetryGrowingUs);
   if (!tenant.retired.empty()) return refuse(ReserveOutcome::kBusy, kRetryLeasedUs);
@@ -259,7 +270,8 @@ CommitOutcome Core::commit_one(Session& session, const wire::CommitArg& argument
   SlotRecord& record = host_->slots()[slot];
   end_grant(session, slot);
   Space* space = find_space(tenant, record.space);
-  if (tenant.index->find(record.key, record.space) != kNoEntry) {
+  const uint32_t known = tenant.index->find(record.key, record.space);
+  if (known != kNoEntry && !tenant.index->host_place(known).empty()) {
     // Granted twice because the first writer took too long: the first commit won.
     release_slot(slot);
     return CommitOutcome::kPresent;
@@ -317,14 +329,36 @@ bool Core::publish(Tenant& tenant, Space& space, SlotId slot, uint32_t flags) {
   facts.payload_bytes = static_cast<uint32_t>(record.payload_bytes);
   facts.tokens = space.spec.tokens_per_chunk;
   facts.flags = flags;
-  const uint64_t slot_bytes = host_->segment_of(slot).slot_bytes;
   const wire::Place place = host_->place(slot);
-  uint32_t entry = tenant.index->insert(facts, place);
-  if (entry == kNoEntry) {
-    reclaim(tenant, slot_bytes, config_.host.reclaim_batch);
-    entry = tenant.index->insert(facts, place);
-    if (entry == kNoEntry) return false;
+  uint32_t entry = tenant.index->find(record.key, record.space);
+  if (entry != kNoEntry && tenant.index->facts(entry).payload_bytes != facts.payload_bytes) {
+    remove_lower_only(tenant, {&entry, 1}, Removal::kDropped);  // another size is another chunk
+    entry = kNoEntry;
   }
+  if (entry != kNoEntry) {
+    tenant.index->set_flags(entry, flags);
+    tenant.index->set_host(entry, place);
+    ++tenant.clean_chunks;
+    touch_below(tenant, entry);
+  } else {
+    entry = tenant.index->insert(facts, place);
+    if (entry == kNoEntry) {
+      if (!make_index_room(tenant)) {
+        reclaim(tenant, host_->segment_of(slot).slot_bytes, config_.host.reclaim_batch);
+      }
+      entry = tenant.index->insert(facts, place);
+      if (entry == kNoEntry) return false;
+    }
+  }
+  ++space.stored;
+  published(tenant, space, slot, entry);
+  return true;
+}
+
+// The books of a chunk that has just become visible in host memory.
+void Core::published(Tenant& tenant, Space& space, SlotId slot, uint32_t entry) {
+  const SlotRecord& record = host_->slots()[slot];
+  const uint64_t slot_bytes = host_->segment_of(slot).slot_bytes;
   SlotNotes& note = notes(slot);
   note.entry = entry;
   note.since_ns = clock_.now_ns();
@@ -334,15 +368,13 @@ bool Core::publish(Tenant& tenant, Space& space, SlotId slot, uint32_t flags) {
   tenant.payload_bytes += record.payload_bytes;
   tenant.used_bytes += slot_bytes;
   ++space.chunks;
-  ++space.stored;
   space.payload_bytes += record.payload_bytes;
   ChunkFacts chunk;
   chunk.key = record.key;
   chunk.position = record.position;
-  chunk.tokens = facts.tokens;
+  chunk.tokens = space.spec.tokens_per_chunk;
   chunk.bytes = record.payload_bytes;
   policy_of(tenant, slot_bytes).inserted(slot, chunk);
-  return true;
 }
 
 }  // namespace kvtier::daemon

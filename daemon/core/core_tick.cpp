@@ -18,6 +18,7 @@ void Core::tick() {
   ledger_.tend();
   release_fillings();
   recheck_some();
+  tick_tier();
   const std::vector<SlotId> waiting = std::exchange(unverified_, {});
   for (const SlotId slot : waiting) {
     if (host_->slots()[slot].state.load(std::memory_order_relaxed) == SlotState::kValid &&
@@ -30,6 +31,10 @@ void Core::tick() {
 
 void Core::publish_costs() {
   const uint64_t now = clock_.now_ns();
+  uint64_t queued_below = lower_ ? lower_.tier->capacity().queued_bytes : 0;
+  for (const uint64_t ticket : lower_.reads_waiting) {
+    queued_below += lower_.reads[ticket].chunk.bytes();
+  }
   for (const std::unique_ptr<Tenant>& tenant : tenants_) {
     wire::CostBoard& board = tenant->index->begin_board();
     constexpr auto kRelaxed = std::memory_order_relaxed;
@@ -41,6 +46,17 @@ void Core::publish_costs() {
     host.latency_s.store(wire::double_bits(host_meter_.latency_s()), kRelaxed);
     host.queued_bytes.store(0, kRelaxed);
     host.samples.store(host_meter_.samples(), kRelaxed);
+    if (lower_) {
+      wire::TierCost& below = board.tiers[static_cast<size_t>(lower_.tier->kind())];
+      below.bandwidth_bytes_per_s.store(wire::double_bits(lower_.meter.bandwidth_bytes_per_s()),
+                                        kRelaxed);
+      below.latency_s.store(wire::double_bits(lower_.meter.latency_s()), kRelaxed);
+      below.queued_bytes.store(queued_below, kRelaxed);
+      below.samples.store(lower_.meter.samples(), kRelaxed);
+      board.tiers_down.store(
+          lower_.in_service ? 0 : uint64_t{1} << static_cast<size_t>(lower_.tier->kind()),
+          kRelaxed);
+    }
     const double assumed = static_cast<double>(config_.planner.recompute_default_per_token) * 1e-9;
     for (const std::unique_ptr<Space>& space : tenant->spaces) {
       wire::SpaceCost& cost = board.spaces[space->number];

@@ -81,8 +81,7 @@ void Core::bad_chunk(Session& session, wire::Place place, wire::BadKind kind) {
 void Core::quarantine(Tenant& tenant, SlotId slot) {
   unpublish(tenant, slot, Removal::kDropped);
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  tenant.index->erase(notes(slot).entry);
-  notes(slot).entry = UINT32_MAX;
+  erase_entry(tenant, slot);  // kept if the chunk lies below: those bytes are checked by themselves
   host_->slots()[slot].state.store(SlotState::kQuarantined, std::memory_order_release);
 }
 

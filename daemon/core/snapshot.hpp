@@ -115,6 +115,14 @@ struct CoreCounters {
            config_reloads = 0, config_reload_failures = 0, turn_ns_max = 0, loop_lag_ns_max = 0,
            accept_refused_fds = 0, adopted = 0, adopt_dropped = 0, rechecked = 0,
            recheck_failed = 0;
+  // The tier below host memory.
+  uint64_t demoted = 0, demoted_bytes = 0, promoted = 0, promoted_bytes = 0, promoted_unused = 0,
+           writes_failed = 0, reads_failed = 0, reads_stale = 0, reads_unserved = 0,
+           corrupt_nvme_header = 0, corrupt_nvme_checksum = 0, lower_evicted = 0,
+           lower_evicted_bytes = 0, lower_recovered = 0, dropped_behind = 0, dropped_budget = 0,
+           dropped_lower_full = 0, dropped_unserved = 0, dropped_unverified = 0,
+           dropped_write_failed = 0, prefetches = 0, prefetch_joined = 0, prefetch_absent = 0,
+           prefetch_full = 0, prefetch_unserved = 0, prefetch_late = 0, prefetch_cancelled = 0;
 };
 
 struct CoreSnapshot {

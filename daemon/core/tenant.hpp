@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "daemon/core/snapshot.hpp"
@@ -11,6 +12,7 @@
 #include "daemon/planner/prefill_cost.hpp"
 #include "daemon/policy/policy.hpp"
 #include "daemon/tiers/host_tier.hpp"
+#include "daemon/tiers/tier.hpp"
 #include "kvtier/wire/key.hpp"
 #include "kvtier/wire/messages.hpp"
 
@@ -40,6 +42,16 @@ struct Tenant {
   std::vector<std::unique_ptr<Space>> spaces;            // by number
   std::map<uint64_t, std::unique_ptr<Policy>> policies;  // by slot size
   std::vector<SlotId> retired;                           // unpublished, still leased
+  // The tier below.
+  std::vector<TierPlace> lower;                                // by index entry; 0: not there
+  std::map<uint64_t, std::unique_ptr<Policy>> lower_policies;  // by slot size, over TierPlace
+  std::unordered_map<uint32_t, uint64_t> promoting;            // entry -> ticket
+  std::map<uint64_t, uint32_t> taken_since_look;               // slots, by size: see keep_ahead()
+  uint64_t lower_chunks = 0;
+  uint64_t lower_bytes = 0;   // payloads
+  uint64_t clean_chunks = 0;  // in host memory and below
+  uint64_t held_bytes = 0;    // slots that prefetches fill
+  uint64_t last_store_ns = 0;
   bool aging = false;    // leases of it have ages that must be followed
   bool pressed = false;  // a reserve found no slot since the last tick
   uint64_t host_bytes_max = 0;

@@ -181,6 +181,7 @@ void PublishedIndex::hide(uint32_t number) {
 
 void PublishedIndex::erase(uint32_t entry) {
   if (host_place(entry).word() != 0) std::abort();  // readers could still take it for its old key
+  if (lower(entry) != 0) std::abort();              // the chunk still lies in a lower tier
   free_.push_back(entry);
   --used_;
 }
@@ -191,6 +192,14 @@ void PublishedIndex::set_host(uint32_t entry, Place place) {
 
 void PublishedIndex::set_flags(uint32_t entry, uint32_t flags) {
   entries_[entry].flags.store(flags, std::memory_order_release);
+}
+
+void PublishedIndex::set_lower(uint32_t entry, uint32_t lower) {
+  entries_[entry].lower.store(lower, std::memory_order_release);
+}
+
+uint32_t PublishedIndex::lower(uint32_t entry) const {
+  return entries_[entry].lower.load(std::memory_order_relaxed);
 }
 
 Place PublishedIndex::host_place(uint32_t entry) const {

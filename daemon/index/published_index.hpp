@@ -52,6 +52,10 @@ class PublishedIndex {
 
   void set_host(uint32_t entry, wire::Place place);
   void set_flags(uint32_t entry, uint32_t flags);
+  // Where else the chunk lies (wire::kOn*, kPromoted). An entry without a host place and with a
+  // lower one lives on: it is in its bucket, and erase() refuses it.
+  void set_lower(uint32_t entry, uint32_t lower);
+  uint32_t lower(uint32_t entry) const;
   wire::Place host_place(uint32_t entry) const;
   EntryFacts facts(uint32_t entry) const;
 

@@ -21,6 +21,7 @@ enum class Source : uint8_t {
   kExecutor,
   kMailbox,
   kSignal,
+  kTier,
 };
 
 struct Ready {

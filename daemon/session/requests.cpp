@@ -25,10 +25,12 @@ IdsPlace ids_place(const wire::ReserveArg& argument) {
 
 }  // namespace
 
-wire::Completion RequestDecoder::carry_out(Session& session, const wire::Submission& request) {
+std::optional<wire::Completion> RequestDecoder::carry_out(Session& session,
+                                                          const wire::Submission& request) {
   const Answer answer = dispatch(session, request);
   ++session.requests;
   ++core_.counters().requests;
+  if (answer.later) return std::nullopt;
   wire::Completion completion = {};
   completion.user_data = request.user_data;
   completion.status = static_cast<int32_t>(answer.status);
@@ -51,8 +53,7 @@ RequestDecoder::Answer RequestDecoder::dispatch(Session& session, const wire::Su
     case wire::Op::kPrefetch:
       return prefetch(session, request);
     case wire::Op::kCancel:
-      // A prefetch is answered before the next request is looked at: there is nothing to cancel.
-      return {.status = Code::kNotFound};
+      return {.status = core_.cancel(session, request.a).code()};
     case wire::Op::kHint:
       return hint(session, request);
     case wire::Op::kReportPrefill:
@@ -165,10 +166,8 @@ RequestDecoder::Answer RequestDecoder::abort(Session& session, const wire::Submi
 RequestDecoder::Answer RequestDecoder::prefetch(Session& session, const wire::Submission& request) {
   const auto asked = arguments(session, request, &keys_);
   if (asked.empty()) return {.status = Code::kInvalidArgument};
-  const uint32_t resident = core_.prefetch(session, request.space, asked);
-  // Those that are not there cannot be brought, as there is no lower tier.
-  const Code status = resident == asked.size() ? Code::kOk : Code::kNotFound;
-  return {.status = status, .count = resident, .a = resident};
+  core_.prefetch(session, request.user_data, request.space, asked, request.a);
+  return {.later = true};
 }
 
 RequestDecoder::Answer RequestDecoder::hint(Session& session, const wire::Submission& request) {

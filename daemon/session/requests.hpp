@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstddef>
+#include <optional>
 #include <vector>
 
 #include "daemon/core/core.hpp"
@@ -16,8 +17,9 @@ class RequestDecoder {
  public:
   explicit RequestDecoder(Core& core) : core_(core) {}
 
-  // Carries the request out. A request that makes no sense gets the status invalid_argument.
-  wire::Completion carry_out(Session& session, const wire::Submission& request);
+  // Carries the request out. A request that makes no sense gets the status invalid_argument. None:
+  // the core took it and answers later (Core::take_prefetch_answers).
+  std::optional<wire::Completion> carry_out(Session& session, const wire::Submission& request);
 
   // Bytes copied out of argument areas since the last call.
   uint64_t take_bytes_copied() { return std::exchange(bytes_copied_, 0); }
@@ -27,6 +29,7 @@ class RequestDecoder {
     Code status = Code::kOk;
     uint32_t count = 0;
     uint64_t a = 0;
+    bool later = false;
   };
 
   Answer dispatch(Session& session, const wire::Submission& request);

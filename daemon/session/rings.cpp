@@ -39,7 +39,7 @@ uint32_t RingServer::serve(Connection& connection, uint64_t requests_max) {
     ++session.submission_head;
     session.memory.header().submission_head.store(session.submission_head,
                                                   std::memory_order_release);
-    answer(session, decoder_.carry_out(session, request));
+    if (const auto completion = decoder_.carry_out(session, request)) answer(session, *completion);
     bytes += decoder_.take_bytes_copied();
     ++taken;
   }
@@ -47,6 +47,19 @@ uint32_t RingServer::serve(Connection& connection, uint64_t requests_max) {
   connection.more = !connection.stalled && taken < waiting;
   if (taken > 0) wake(connection);
   return taken;
+}
+
+void RingServer::complete(Connection& connection, const PrefetchAnswer& done) {
+  Session& session = *connection.session;
+  --session.unanswered;
+  wire::Completion completion = {};
+  completion.user_data = done.user_data;
+  completion.status = static_cast<int32_t>(done.status);
+  completion.count = done.count;
+  completion.a = done.count;
+  completion.b = done.retry_after_us;
+  answer(session, completion);
+  wake(connection);
 }
 
 bool RingServer::has_requests(const Connection& connection) {
@@ -64,8 +77,10 @@ void RingServer::take_back_sleep(const Connection& connection) {
 bool RingServer::room_for_completions(const Session& session, uint32_t* room) {
   const uint32_t head = session.memory.header().completion_head.load(std::memory_order_acquire);
   const uint32_t used = session.completion_tail - head;
-  if (used > session.memory.layout().completion_entries) return false;
-  *room = session.memory.layout().completion_entries - used;
+  const uint32_t entries = session.memory.layout().completion_entries;
+  if (used > entries) return false;
+  // Requests that are answered later have their room already.
+  *room = entries - used - std::min(session.unanswered, entries - used);
   return true;
 }
 

@@ -20,6 +20,9 @@ class RingServer {
   // Connection::more and stalled. Returns the number; a broken ring ends the session (Core knows).
   uint32_t serve(Connection& connection, uint64_t requests_max);
 
+  // The answer to a request that was taken earlier. The session is attached.
+  void complete(Connection& connection, const PrefetchAnswer& done);
+
   // Whether there is something in the submission ring that could be taken.
   static bool has_requests(const Connection& connection);
 

@@ -57,6 +57,11 @@ Status Server::prepare() {
   if (executor_.completion_fd() >= 0) {
     if (Status s = poller_.add(executor_.completion_fd(), {Source::kExecutor, 0}); !s) return s;
   }
+  Tier* tier = core_.lower_tier();
+  tier_fd_ = tier == nullptr ? -1 : tier->completion_fd();
+  if (tier_fd_ >= 0) {
+    if (Status s = poller_.add(tier_fd_, {Source::kTier, 0}); !s) return s;
+  }
   reserve_ = Fd(::fcntl(mailbox_->fd().get(), F_DUPFD_CLOEXEC, 0));
   if (!reserve_) return Error::system(errno, "keeping a descriptor in reserve");
   if (Status s = watch_orphans(); !s) return s;
@@ -94,6 +99,9 @@ bool Server::turn(uint64_t wait_ns_max) {
   // An executor without a descriptor does its work here.
   if (executor_.completion_fd() < 0) executor_.complete();
   serve_rings();
+  if (core_.tier_wait_ns() != UINT64_MAX) core_.poll_tier();
+  if (clock_.now_ns() >= core_.next_deadline_ns()) core_.expire_prefetches();
+  answer_prefetches();
   end_killed_sessions();
   keep_house(clock_.now_ns());
   measure_turn(begin);
@@ -113,6 +121,9 @@ void Server::dispatch(Ready ready) {
       return;
     case Source::kSignal:
       read_signals();
+      return;
+    case Source::kTier:
+      core_.poll_tier();
       return;
     case Source::kSocket:
     case Source::kSubmission:
@@ -154,7 +165,7 @@ uint64_t Server::prepare_to_sleep() {
   if (!nothing_in_rings(now)) return 0;
   if (executor_.completion_fd() < 0 && executor_.pending() > 0) return 0;
   const uint64_t deadline = next_deadline(now);
-  return deadline > now ? deadline - now : 0;
+  return deadline > now ? std::min(deadline - now, core_.tier_wait_ns()) : 0;
 }
 
 bool Server::nothing_in_rings(uint64_t now_ns) {
@@ -179,7 +190,7 @@ bool Server::nothing_in_rings(uint64_t now_ns) {
 }
 
 uint64_t Server::next_deadline(uint64_t now_ns) const {
-  uint64_t deadline = next_tick_ns_;
+  uint64_t deadline = std::min(next_tick_ns_, core_.next_deadline_ns());
   if (life_ == Life::kDraining) {
     deadline = std::min({deadline, drain_deadline_ns_,
                          now_ns < drain_rings_until_ns_ ? drain_rings_until_ns_ : UINT64_MAX});
@@ -194,6 +205,16 @@ uint64_t Server::next_deadline(uint64_t now_ns) const {
     if (door.closed_until_ns != 0) deadline = std::min(deadline, door.closed_until_ns);
   }
   return deadline;
+}
+
+// Requests that the core answered in this turn.
+void Server::answer_prefetches() {
+  for (const PrefetchAnswer& answer : core_.take_prefetch_answers()) {
+    const auto asked = by_session_.find(answer.session);
+    if (asked != by_session_.end() && asked->second->serving()) {
+      rings_.complete(*asked->second, answer);
+    }
+  }
 }
 
 void Server::measure_turn(uint64_t begin_ns) {

@@ -80,6 +80,7 @@ class Server {
   bool nothing_in_rings(uint64_t now_ns);
   uint64_t next_deadline(uint64_t now_ns) const;
   void serve_rings();
+  void answer_prefetches();
   void measure_turn(uint64_t begin_ns);
 
   // server_time.cpp: what happens by time, and the end
@@ -116,7 +117,8 @@ class Server {
   RingServer rings_;
   std::unique_ptr<CoreMailbox> mailbox_;
   Fd signals_;
-  Fd reserve_;  // given up for a moment when there are no others
+  int tier_fd_ = -1;  // of the lower tier; -1: it is polled every turn
+  Fd reserve_;        // given up for a moment when there are no others
   std::vector<Door> doors_;
   Connections connections_;
   std::unordered_map<uint32_t, Connection*> by_session_;

@@ -38,7 +38,8 @@ void Server::tick(uint64_t now_ns) {
   rings_.rest();
   const bool idle = by_session_.empty() || now_ns > worked_ns_ + kIdleAfterNs;
   next_tick_ns_ =
-      now_ns + (idle && executor_.pending() == 0 ? options_.idle_tick_ns : Core::kTickNs);
+      now_ns + (idle && executor_.pending() == 0 && !core_.tier_active() ? options_.idle_tick_ns
+                                                                         : Core::kTickNs);
   if (options_.on_tick) options_.on_tick(now_ns);
 }
 

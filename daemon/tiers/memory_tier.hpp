@@ -45,6 +45,8 @@ class MemoryTier final : public Tier {
 
   // Faults, for tests: the bytes of a place, and whether the tier serves at all.
   std::vector<std::byte>& bytes_at(TierPlace place) { return places_.at(place).bytes; }
+  bool holds(TierPlace place) const { return places_.contains(place); }
+  void set_latency(double seconds) { options_.latency_s = seconds; }
   void set_in_service(bool in_service) { in_service_ = in_service; }
   void set_bandwidth(double bytes_per_s) { options_.bandwidth_bytes_per_s = bytes_per_s; }
 

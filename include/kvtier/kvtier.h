@@ -384,6 +384,39 @@ KVTIER_API int32_t kvtier_prefetch(const kvtier_space* space, const kvtier_chain
                                    size_t first, size_t count, int64_t timeout_ns, size_t* resident,
                                    kvtier_error* error);
 
+/* The same without waiting. *prefetch ends with kvtier_prefetch_end(). Errors: unavailable,
+   invalid_argument, out_of_memory, forked. */
+typedef struct kvtier_prefetching kvtier_prefetching;
+KVTIER_API int32_t kvtier_prefetch_begin(const kvtier_space* space, const kvtier_chain* chain,
+                                         size_t first, size_t count, int64_t timeout_ns,
+                                         kvtier_prefetching** prefetch, kvtier_error* error);
+/* Waits until the range is in host memory, or no more of it will be; *resident as above. Errors:
+   unavailable, forked. */
+KVTIER_API int32_t kvtier_prefetch_wait(kvtier_prefetching* prefetch, int64_t timeout_ns,
+                                        size_t* resident, kvtier_error* error);
+/* Not 0 for `keep`: what comes is held until leased, or until the timeout that it was begun with.
+   0: cancelled, and what has come is let go. NULL is allowed. */
+KVTIER_API void kvtier_prefetch_end(kvtier_prefetching* prefetch, int32_t keep);
+
+typedef struct kvtier_prefix_load_result {
+  size_t size;
+  size_t chunks;       /* from the first target: loaded and valid */
+  size_t chunks_lower; /* of these, read from lower tiers by this call */
+  uint64_t bytes;
+  double seconds;
+  uint32_t ended; /* KVTIER_MISS_*: why no more */
+  uint32_t reserved;
+} kvtier_prefix_load_result;
+
+/* The longest prefix, wherever it lies, straight into the engine's memory: targets[i].chunk are
+   consecutive chunks of the chain. What is in host memory is copied while the rest is read from
+   lower tiers. Only the first result->chunks targets may be used. Errors: invalid_argument,
+   out_of_memory, forked. */
+KVTIER_API int32_t kvtier_load_prefix(const kvtier_space* space, const kvtier_chain* chain,
+                                      const kvtier_load_target* targets, size_t target_count,
+                                      int64_t timeout_ns, kvtier_prefix_load_result* result,
+                                      kvtier_error* error);
+
 /* Advice about chunks [first, first + count): KVTIER_HINT_*, with its value (seconds, or a class
    tag). Never waits. Errors: unavailable, invalid_argument, full, forked. */
 KVTIER_API int32_t kvtier_hint(const kvtier_space* space, const kvtier_chain* chain, size_t first,

@@ -229,6 +229,40 @@ struct MatchOptions {
   bool touch = true;       // log the whole path from chunk 0 as used, tail to head
 };
 
+// Chunks on their way from lower tiers into host memory. Dropping it cancels what has not come and
+// lets go what has come and nobody has leased. Movable. One thread at a time.
+class KVTIER_API Prefetch {
+ public:
+  Prefetch();
+  ~Prefetch();
+  Prefetch(Prefetch&&) noexcept;
+  Prefetch& operator=(Prefetch&&) noexcept;
+
+  // Waits until the range is in host memory, or no more of it will be, at most until the deadline.
+  // The number of its chunks, from the first, that are. Errors: unavailable (the daemon went),
+  // forked.
+  Result<size_t> wait(Clock::time_point deadline);
+  // Ends the object but not the prefetch: what comes is held until leased, or until the deadline
+  // that it was begun with.
+  void keep();
+
+  struct KVTIER_LOCAL Impl;
+  Impl* impl() const { return impl_.get(); }
+
+ private:
+  friend class Space;
+  std::unique_ptr<Impl> impl_;
+};
+
+// What load_prefix() brought.
+struct PrefixLoad {
+  size_t chunks = 0;        // from the first target, loaded and valid
+  size_t chunks_lower = 0;  // of these, read from lower tiers by this call
+  uint64_t bytes = 0;
+  double seconds = 0;
+  MissReason ended = MissReason::kNone;  // why no more
+};
+
 // What looking without leasing saw. Advice: it may have changed already.
 struct Lookup {
   size_t chunks = 0;  // in host, device or lower tiers, from the first
@@ -317,6 +351,16 @@ class KVTIER_API Space {
                                           std::span<const StoreSource> sources,
                                           Clock::time_point deadline) const;
 
+  // The longest prefix, wherever it lies, straight into the engine's memory: targets are
+  // consecutive chunks of the chain (LoadTarget::chunk is the index in the chain here). What is in
+  // host memory is leased and copied while the rest is read from lower tiers, and what was read is
+  // copied while more is read: it takes about as long as the slower of the two. Sends no message
+  // when all is in host memory. Bytes are checked as in load(); the path is touched. What comes
+  // back is the valid head; targets behind it may have been written and must not be used. Errors:
+  // invalid_argument (targets, sizes), forked, out_of_memory.
+  Result<PrefixLoad> load_prefix(const KeyChain& chain, std::span<const LoadTarget> targets,
+                                 Clock::time_point deadline = Clock::time_point::max()) const;
+
   // Logs chunks [0, chunks) of the chain as used, tail to head. No message, never waits; a full log
   // drops touches (counted). flush_touches() returns when all logged before are applied.
   void touch(const KeyChain& chain, size_t chunks) const;
@@ -324,8 +368,14 @@ class KVTIER_API Space {
 
   // Brings chunks [first, first + count) into host memory and holds them there until leased, or
   // until the deadline. Returns the number that is (or became) resident from `first`.
+  // Sends no message when all is in host memory already.
   Result<size_t> prefetch(const KeyChain& chain, size_t first, size_t count,
                           Clock::time_point deadline) const;
+  // The same without waiting: what the range lacks is asked for, the caller goes on. The deadline
+  // ends the wait and the hold. Errors: unavailable (no daemon), invalid_argument, forked,
+  // out_of_memory; a daemon without room or a chunk that is lost shows in Prefetch::wait().
+  Result<Prefetch> prefetch_begin(const KeyChain& chain, size_t first, size_t count,
+                                  Clock::time_point deadline) const;
 
   Status hint(const KeyChain& chain, size_t first, size_t count, Hint hint, double value) const;
 

@@ -24,7 +24,8 @@ static_assert(sizeof(Bucket) == 64);
 // Where else the chunk lies (Entry::lower), and what is known of it (Entry::flags).
 inline constexpr uint32_t kOnNvme = 1u << 0;
 inline constexpr uint32_t kOnRemote = 1u << 1;
-inline constexpr uint32_t kPromoting = 1u << 2;
+inline constexpr uint32_t kPromoting = 1u << 2;   // being read into host memory
+inline constexpr uint32_t kPromoted = 1u << 3;    // read into host memory, and not used since
 inline constexpr uint32_t kUnverified = 1u << 0;  // no checksum yet
 inline constexpr uint32_t kCheckOnLoad = 1u
                                          << 1;  // from before a restart: verify whatever the mode
@@ -91,7 +92,8 @@ struct alignas(64) CostBoard {
   std::atomic<uint64_t> sequence;
   std::atomic<uint64_t> heartbeat_ns;  // CLOCK_MONOTONIC, coarse
   std::atomic<uint64_t> health;        // 0 good, 1 degraded, 2 draining
-  uint64_t reserved[5];
+  std::atomic<uint64_t> tiers_down;    // bit by Tier: out of service, what it holds is a miss now
+  uint64_t reserved[4];
   TierCost tiers[kTierCount];
   SpaceCost spaces[kSpacesMax];  // by number in the space table
 };

@@ -15,11 +15,12 @@ enum class Op : uint16_t {
   kNop = 0,
   kReserve =
       1,  // arguments: ReserveArg[count] (+ ids); answers: ReserveAnswer[count] in their place
-  kCommit = 2,    // arguments: CommitArg[count]; answers: CommitAnswer[count]
-  kAbort = 3,     // arguments: CommitArg[count], only places are read
-  kPrefetch = 4,  // arguments: KeyArg[count]; completes when all are in host memory, or refused
-  kCancel = 5,    // a: user_data of the prefetch
-  kHint = 6,      // arguments: KeyArg[count]; a: HintKind, b: its value, a double
+  kCommit = 2,         // arguments: CommitArg[count]; answers: CommitAnswer[count]
+  kAbort = 3,          // arguments: CommitArg[count], only places are read
+  kPrefetch = 4,       // arguments: KeyArg[count]; a: deadline, ns; completes when all are in host
+                       // memory, or refused
+  kCancel = 5,         // a: user_data of the prefetch
+  kHint = 6,           // arguments: KeyArg[count]; a: HintKind, b: its value, a double
   kReportPrefill = 7,  // a: new tokens, b: context tokens, c: double seconds; space
   kReportLoad = 8,     // a: tier, b: bytes, c: double seconds
   kBadChunk = 9,       // a: place, b: BadKind. The daemon unpublishes and quarantines the slot

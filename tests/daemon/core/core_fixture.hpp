@@ -37,13 +37,13 @@ class CoreTest : public testing::Test {
     start(config);
   }
 
-  void start(const Config& config) {
+  void start(const Config& config, std::unique_ptr<Tier> below = nullptr) {
     core_.reset();
     executor_ = make_inline_executor();
     CoreOptions options;
     options.config = config;
     options.epoch = 42;
-    auto core = Core::create(options, *executor_, clock_);
+    auto core = Core::create(options, *executor_, clock_, std::move(below));
     ASSERT_TRUE(core.ok()) << core.error().message();
     core_ = std::move(core).value();
   }
