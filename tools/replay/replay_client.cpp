@@ -95,6 +95,7 @@ Status ReplayClient::serve(const TraceRequest& request) {
   const uint64_t tokens =
       std::min(request.input_length, uint64_t{path.hit} * path.shape.block_tokens);
   totals_.blocks_hit += path.hit;
+  totals_.blocks_hit_nvme += std::min(path.hit, path.lower);
   totals_.tokens_hit += tokens;
   totals_.recompute_seconds += recompute_seconds(kLlama8bOnH100, static_cast<double>(tokens));
   if (Status status = store(path); !status) return lost("store", status.error());
@@ -117,6 +118,13 @@ Status ReplayClient::find(Path& path) {
   totals_.lookup.record(static_cast<uint64_t>((Clock::now() - began).count()));
   if (seen.ended == MissReason::kUnavailable) {
     return Error(Code::kUnavailable, "no daemon is attached");
+  }
+  // As an engine's scheduler: what lies below is brought before the request is placed.
+  path.lower = seen.chunks_by_tier[static_cast<size_t>(Tier::kNvme)];
+  if (path.lower > 0) {
+    const auto brought =
+        path.shape.space->prefetch(path.chain, 0, seen.chunks, Clock::now() + kCallTime);
+    if (!brought) return brought.error();
   }
   MatchOptions wanted;
   wanted.touch = false;

@@ -52,6 +52,7 @@ class ReplayClient {
     std::span<const uint64_t> ids;
     KeyChain chain;
     Match match;
+    size_t lower = 0;  // chunks that were on nvme at the look-up
     size_t hit = 0;
     bool touch_all = false;  // chunks behind the prefix were found present
   };

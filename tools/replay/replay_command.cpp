@@ -43,8 +43,13 @@ Refusal check_options(const ReplayOptions& options, const CommandContext& contex
     return usage(options.file.empty() ? "no trace was given" : "a FILE and --generate were given",
                  "name a trace FILE, or --generate conversation");
   }
-  if (options.nvme_bytes.value_or(0) != 0 || options.nvme_chunks.value_or(0) != 0) {
-    return usage("this version has no nvme tier", "leave --nvme-bytes and --nvme-chunks out, or 0");
+  const bool nvme = options.nvme_bytes.value_or(0) != 0 || options.nvme_chunks.value_or(0) != 0;
+  if (nvme && options.spawn.empty()) {
+    return usage("the nvme tier of a running daemon is as it is configured",
+                 "leave --nvme-bytes and --nvme-chunks out, or add --spawn DIR");
+  }
+  if (nvme && options.nvme_bytes && options.nvme_chunks) {
+    return usage("--nvme-bytes and --nvme-chunks were both given", "one of them sets the capacity");
   }
   if (options.host_bytes && options.host_chunks) {
     return usage("--host-bytes and --host-chunks were both given", "one of them sets the capacity");
@@ -246,8 +251,8 @@ CommandRun setup(Options& options) {
       .range(1, wire::kTokensPerChunkMax);
   options.size("--host-bytes", wanted->host_bytes, "Host memory of the spawned daemon");
   options.value("--host-chunks", wanted->host_chunks, "Exactly so many chunks stay findable");
-  options.size("--nvme-bytes", wanted->nvme_bytes, "0: this version has no nvme tier");
-  options.value("--nvme-chunks", wanted->nvme_chunks, "0: this version has no nvme tier");
+  options.size("--nvme-bytes", wanted->nvme_bytes, "NVMe of the spawned daemon, in its folder");
+  options.value("--nvme-chunks", wanted->nvme_chunks, "The same, with room for so many chunks");
   options.value("--policy", wanted->policy, "Eviction policy").choices({"lru"});
   options
       .value("--spawn", wanted->spawn, "Start a daemon with its files in this folder, and stop it")

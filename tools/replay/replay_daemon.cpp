@@ -95,6 +95,16 @@ Result<HostPlan> plan_bytes(const ReplayOptions& options, const Shapes& shapes) 
   return plan;
 }
 
+// Whole segments for so many chunks and the slots that wait to be written again.
+uint64_t nvme_capacity(const ReplayOptions& options, const Shapes& shapes) {
+  if (options.nvme_bytes) return wire::round_up(*options.nvme_bytes, wire::kPageBytes);
+  const uint64_t chunks = options.nvme_chunks.value_or(0);
+  if (chunks == 0) return 0;
+  const uint64_t bytes = (chunks + kSpareSlots / 8) * shapes.slot_bytes_max * shapes.kinds;
+  const uint64_t segment = std::max(std::bit_ceil(bytes / 64), MiB);
+  return wire::round_up(bytes, segment) + segment + MiB;
+}
+
 Result<HostPlan> plan_host(const ReplayOptions& options, const TraceSummary& summary) {
   const Shapes shapes = shapes_of(options, summary);
   return options.host_chunks ? plan_chunks(*options.host_chunks, summary, shapes)
@@ -130,9 +140,11 @@ Status compare(const char* option, const std::string& asked, const std::string& 
 Result<std::string> config_for_replay(const ReplayOptions& options, const TraceSummary& summary) {
   const auto plan = plan_host(options, summary);
   if (!plan) return plan.error();
+  const Shapes shapes = shapes_of(options, summary);
+  const uint64_t nvme = nvme_capacity(options, shapes);
   const uint64_t chunks_max =
       std::max(kIndexChunksMin, std::max(options.host_chunks.value_or(0), plan->chunks_expected)) +
-      2 * kSpareSlots;
+      2 * kSpareSlots + nvme / shapes.slot_bytes_max;
   const uint64_t cells =
       std::min<uint64_t>(wire::kLeaseCellsMax,
                          std::max(kLeaseCellsMin, std::bit_ceil(summary.request_blocks_max + 1)));
@@ -143,6 +155,7 @@ Result<std::string> config_for_replay(const ReplayOptions& options, const TraceS
     text += "capacity_chunks = " + std::to_string(*options.host_chunks) + "\n";
   }
   text += "policy = \"" + options.policy + "\"\n";
+  if (nvme != 0) text += "\n[nvme]\ncapacity = \"" + std::to_string(nvme) + "B\"\n";
   text += "\n[index]\nchunks_max = " + std::to_string(chunks_max) + "\n";
   text += "\n[session]\nlease_cells = " + std::to_string(cells) + "\n";
   text += "touch_entries = " + std::to_string(kTouchEntries) + "\n";
@@ -164,6 +177,7 @@ Result<ReplayDaemon> spawn_for_replay(const ReplayOptions& options, const TraceS
   daemon.socket = daemon.spawned->socket();
   daemon.host_chunks = options.host_chunks;
   daemon.host_bytes = plan->capacity_bytes;
+  daemon.nvme_bytes = nvme_capacity(options, shapes_of(options, summary));
   daemon.policy = options.policy;
   if (options.host_chunks) {
     daemon.request_chunks_max = *options.host_chunks;

@@ -16,6 +16,7 @@ struct ReplayDaemon {
   std::string socket;
   std::optional<uint64_t> host_chunks;  // its limit by number, if it has one
   uint64_t host_bytes = 0;
+  uint64_t nvme_bytes = 0;  // of a spawned one
   std::string policy;
   uint64_t request_chunks_max = UINT64_MAX;  // more of one request cannot be resident at once
 };

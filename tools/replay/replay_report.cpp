@@ -62,10 +62,11 @@ void print_hits(const ReplayReport& report, Rows& rows) {
   const ReplayTotals& totals = report.outcome.totals;
   rows.row("hit rate", percent(ratio(totals.tokens_hit, totals.tokens_asked)),
            "of all prompt tokens were found and need not be computed again", Color::kGreen);
-  rows.row(
-      "  in host memory", percent(ratio(totals.blocks_hit, totals.blocks_asked)),
-      show_count(totals.blocks_hit) + " of " + show_count(totals.blocks_asked) + " chunks asked");
-  rows.row("  on nvme", percent(0), "this version has no nvme tier");
+  const uint64_t host = totals.blocks_hit - totals.blocks_hit_nvme;
+  rows.row("  in host memory", percent(ratio(host, totals.blocks_asked)),
+           show_count(host) + " of " + show_count(totals.blocks_asked) + " chunks asked");
+  rows.row("  on nvme", percent(ratio(totals.blocks_hit_nvme, totals.blocks_asked)),
+           show_count(totals.blocks_hit_nvme) + " chunks, brought before they were loaded");
   // Of a cache that is empty at the start: where the daemon had chunks of the trace already, what
   // it found can be more, and nothing is to be said.
   const bool began_warm =
@@ -134,6 +135,7 @@ std::string replay_json(const ReplayReport& report) {
                             ? nlohmann::ordered_json(*report.daemon.host_chunks)
                             : nlohmann::ordered_json();
   json["host_bytes"] = report.daemon.host_bytes;
+  json["nvme_bytes"] = report.daemon.nvme_bytes;
   json["requests"] = totals.requests;
   json["blocks_asked"] = totals.blocks_asked;
   json["blocks_hit"] = totals.blocks_hit;
@@ -141,7 +143,8 @@ std::string replay_json(const ReplayReport& report) {
   json["tokens_asked"] = totals.tokens_asked;
   json["tokens_hit"] = totals.tokens_hit;
   json["hit_rate_tokens"] = ratio(totals.tokens_hit, totals.tokens_asked);
-  json["hits_by_tier"] = {{"host", totals.blocks_hit}, {"nvme", 0}};
+  json["hits_by_tier"] = {{"host", totals.blocks_hit - totals.blocks_hit_nvme},
+                          {"nvme", totals.blocks_hit_nvme}};
   json["blocks_stored"] = totals.blocks_stored;
   json["blocks_present"] = totals.blocks_present;
   json["blocks_declined"] = totals.blocks_declined;

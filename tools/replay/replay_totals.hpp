@@ -11,7 +11,8 @@ namespace kvtier::tools {
 struct ReplayTotals {
   uint64_t requests = 0;
   uint64_t blocks_asked = 0;
-  uint64_t blocks_hit = 0;  // found at look-up and loaded
+  uint64_t blocks_hit = 0;       // found at look-up and loaded
+  uint64_t blocks_hit_nvme = 0;  // of these, brought from nvme first
   uint64_t tokens_asked = 0;
   uint64_t tokens_hit = 0;
   uint64_t blocks_stored = 0;
@@ -34,6 +35,7 @@ struct ReplayTotals {
     requests += other.requests;
     blocks_asked += other.blocks_asked;
     blocks_hit += other.blocks_hit;
+    blocks_hit_nvme += other.blocks_hit_nvme;
     tokens_asked += other.tokens_asked;
     tokens_hit += other.tokens_hit;
     blocks_stored += other.blocks_stored;

@@ -310,8 +310,8 @@ TEST_F(Replay, WrongUseIsRefusedWithStatus2) {
   const std::vector<std::string> lines = {
       "replay",
       "replay " + trace_ + " --generate conversation " + spawn(),
-      "replay " + trace_ + " --nvme-bytes 1GiB " + spawn(),
-      "replay " + trace_ + " --nvme-chunks 1 " + spawn(),
+      "replay " + trace_ + " --nvme-bytes 1GiB",
+      "replay " + trace_ + " --nvme-chunks 1 --nvme-bytes 1GiB " + spawn(),
       "replay " + trace_ + " --policy arc " + spawn(),
       "replay " + trace_ + " --clients 0 " + spawn(),
       "replay " + trace_ + " --paced 0 " + spawn(),
