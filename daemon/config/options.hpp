@@ -37,10 +37,9 @@ enum class ValueKind : uint8_t {
 enum class Reload : uint8_t { kLive, kRestart };  // taken over at SIGHUP, or needs a restart
 enum class Form : uint8_t { kAny, kPowerOfTwo, kPages };  // what numbers must be, besides in range
 
-using FieldRef =
-    std::variant<std::string*, uint64_t*, std::vector<uint32_t>*, std::vector<std::string>*,
-                 Demand*, Switch*, VerifyMode*, UnlistedUids*, WhenBehind*, KeepMode*, LogLevel*,
-                 LogFormat*>;
+using FieldRef = std::variant<std::string*, uint64_t*, std::vector<uint32_t>*,
+                              std::vector<std::string>*, Demand*, Switch*, VerifyMode*,
+                              UnlistedUids*, WhenBehind*, KeepMode*, LogLevel*, LogFormat*>;
 
 // A word that stands for a number, e.g. "unlimited".
 struct Special {
