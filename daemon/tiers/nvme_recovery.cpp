@@ -90,8 +90,10 @@ void NvmeTier::start_device() {
   }
   if (recovering_device_ == devices_.size()) {
     recovery_ = Recovery::kDone;
-    header_memory_.reset();
-    header_reads_.clear();
+    const bool is_back = std::none_of(header_reads_.begin(), header_reads_.end(),
+                                      [](const HeaderRead& read) { return read.is_out; });
+    if (is_back) header_memory_.reset();
+    if (is_back) header_reads_.clear();
     return;
   }
   const bool has_records = has_record_[recovering_device_] && metadata_ != nullptr &&
@@ -106,7 +108,7 @@ void NvmeTier::start_device() {
   headers_found_ = 0;
 }
 
-void NvmeTier::end_device() {
+void NvmeTier::end_device(bool is_complete) {
   const uint32_t device = recovering_device_;
   slots_.end_recovery(device);
   if (!has_record_[device]) {
@@ -114,8 +116,14 @@ void NvmeTier::end_device() {
       notices_.push_back({true, devices_[device]->name() + ": " + std::to_string(headers_found_) +
                                     " chunks were found by their headers; the metadata had none"});
     }
-    has_record_[device] = true;
-    save_budget(device, true);
+    if (is_complete) {
+      has_record_[device] = true;
+      save_budget(device, true);
+    } else {
+      notices_.push_back({true, devices_[device]->name() +
+                                    " went out of service while its chunks were looked for; the "
+                                    "next start looks again"});
+    }
   }
   ++recovering_device_;
   start_device();
@@ -154,7 +162,7 @@ bool NvmeTier::take_records() {
     }
   }
   if (count == 0 && !metadata_->scanning()) {
-    end_device();
+    end_device(true);
     return recovery_ == Recovery::kRecords;
   }
   return count > 0;
@@ -187,12 +195,16 @@ void NvmeTier::read_headers() {
   }
   const auto any_out = [&] {
     return std::any_of(header_reads_.begin(), header_reads_.end(),
-                       [](const HeaderRead& read) { return read.is_out; });
+                       [](const HeaderRead& read) { return read.is_out && !read.is_lost; });
   };
+  // The other devices do not wait for one that is dead.
+  if (!device.in_service()) {
+    if (!any_out()) end_device(false);
+    return;
+  }
   for (size_t i = 0; i < header_reads_.size(); ++i) {
     HeaderRead& read = header_reads_[i];
-    // Out of service: what is left is looked at when it is back.
-    if (read.is_out || !device.in_service() || !device.has_room()) continue;
+    if (read.is_out || !device.has_room()) continue;
     if (found_.size() + kHeaderReads >= kFoundMax) break;
     next_header(read);
     if (!read.is_out) break;
@@ -209,15 +221,22 @@ void NvmeTier::read_headers() {
   }
   device.pump();
   const bool is_through = header_segment_ >= slots_.segment_count(recovering_device_);
-  if (is_through && !any_out()) end_device();
+  const bool all_lost = std::all_of(header_reads_.begin(), header_reads_.end(),
+                                    [](const HeaderRead& read) { return read.is_lost; });
+  if ((is_through && !any_out()) || all_lost) end_device(is_through);
 }
 
 void NvmeTier::end_header(size_t number, const nvme::IoResult& result) {
   HeaderRead& read = header_reads_[number];
+  read.is_lost = result.memory_in_use;
   if (result.memory_in_use) return;
+  if (result.is_late) {
+    read.is_out = false;
+    return;
+  }
   const uint32_t device = recovering_device_;
   const nvme::Segment& segment = slots_.segment(slots_.segment_number(device, read.segment));
-  if (result.error == 0 && !result.is_late) {
+  if (result.error == 0) {
     const std::span<const std::byte> bytes(read.memory, kHeaderBytesMax);
     const uint32_t needs = nvme::header_needs(bytes.first(nvme::kPage));
     if (needs > nvme::kPage && !read.is_whole && needs <= segment.descriptor.slot_bytes) {

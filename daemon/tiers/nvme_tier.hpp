@@ -76,6 +76,7 @@ class NvmeTier final : public Tier {
   enum class Recovery : uint8_t { kOpening, kDevices, kRecords, kHeaders, kDone };
   struct HeaderRead {
     bool is_out = false;
+    bool is_lost = false;   // given up, and its memory not back yet
     bool is_whole = false;  // all of the header was asked for, not only its first page
     uint32_t segment = 0;   // of the device
     uint32_t slot = 0;
@@ -112,7 +113,7 @@ class NvmeTier final : public Tier {
   // Recovery (nvme_recovery.cpp)
   void recover();
   void start_device();
-  void end_device();
+  void end_device(bool is_complete);
   void take_device_records();
   bool take_records();
   void read_headers();
