@@ -116,20 +116,24 @@ class RocksdbMetadata final : public Metadata {
   }
 
   bool scanning() const override {
+    if (taken_ < batch_.size()) return true;
     const std::lock_guard lock(mutex_);
     return scan_wanted_ || !scan_ended_ || !found_.empty();
   }
 
   size_t scanned(std::span<MetadataRecord> out) override {
-    size_t count = 0;
-    {
+    if (taken_ == batch_.size()) {
+      batch_.clear();
+      taken_ = 0;
       const std::lock_guard lock(mutex_);
-      while (count < out.size() && !found_.empty()) {
-        out[count++] = std::move(found_.front());
-        found_.pop_front();
-      }
+      if (found_.empty()) return 0;
+      batch_.swap(found_.front());
+      found_.pop_front();
+      found_records_ -= batch_.size();
     }
-    if (count > 0) changed_.notify_all();
+    changed_.notify_all();
+    size_t count = 0;
+    while (count < out.size() && taken_ < batch_.size()) out[count++] = std::move(batch_[taken_++]);
     return count;
   }
 
@@ -170,7 +174,7 @@ class RocksdbMetadata final : public Metadata {
     std::unique_lock lock(mutex_);
     for (;;) {
       const auto scan_room = [this] {
-        return scan_ != nullptr && found_.size() < kScanQueueMax / 2;
+        return scan_ != nullptr && found_records_ < kScanQueueMax / 2;
       };
       changed_.wait(lock,
                     [&] { return stopping_ || !queue_.empty() || scan_wanted_ || scan_room(); });
@@ -235,27 +239,26 @@ class RocksdbMetadata final : public Metadata {
   }
 
   void write_some(std::unique_lock<std::mutex>& lock) {
-    const size_t count = std::min(queue_.size(), kBatchMax);
     std::vector<Operation> operations;
-    operations.reserve(count);
-    for (size_t i = 0; i < count; ++i) {
-      operations.push_back(std::move(queue_.front()));
-      queue_.pop_front();
-    }
-    const uint64_t last = queued_number_ - queue_.size();
+    operations.swap(queue_);
+    uint64_t number = queued_number_ - operations.size();
     lock.unlock();
-    rocksdb::WriteBatch batch;
-    for (const Operation& operation : operations) {
-      if (operation.is_put) {
-        batch.Put(operation.key, operation.value);
-      } else {
-        batch.Delete(operation.key);
+    rocksdb::Status status;
+    for (size_t first = 0; first < operations.size() && status.ok(); first += kBatchMax) {
+      rocksdb::WriteBatch batch;
+      const size_t end = std::min(first + kBatchMax, operations.size());
+      for (size_t i = first; i < end; ++i) {
+        if (operations[i].is_put) {
+          batch.Put(operations[i].key, operations[i].value);
+        } else {
+          batch.Delete(operations[i].key);
+        }
       }
+      status = database_->Write(rocksdb::WriteOptions(), &batch);
+      number += end - first;
+      if (status.ok()) recorded_.store(number, std::memory_order_release);
     }
-    const rocksdb::Status status = database_->Write(rocksdb::WriteOptions(), &batch);
-    if (status.ok()) {
-      recorded_.store(last, std::memory_order_release);
-    } else {
+    if (!status.ok()) {
       fail("metadata cannot be written any more: " + status.ToString() +
            "; chunks on nvme are served until the next restart, which may miss some");
     }
@@ -291,7 +294,8 @@ class RocksdbMetadata final : public Metadata {
     const bool ended = !scan_->Valid() || !scan_->key().starts_with(prefix);
     const rocksdb::Status status = scan_->status();
     lock.lock();
-    for (MetadataRecord& record : records) found_.push_back(std::move(record));
+    found_records_ += records.size();
+    if (!records.empty()) found_.push_back(std::move(records));
     if (ended) {
       scan_.reset();
       scan_ended_ = true;
@@ -307,18 +311,23 @@ class RocksdbMetadata final : public Metadata {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   // Under the mutex:
-  std::deque<Operation> queue_;
+  std::vector<Operation> queue_;
   uint64_t queued_number_ = 0;
   std::string message_;
   std::string prefix_;
   bool scan_wanted_ = false;
   bool scan_ended_ = true;
-  std::deque<MetadataRecord> found_;
+  // Whole batches change hands: the core never waits while records are moved one by one.
+  std::deque<std::vector<MetadataRecord>> found_;
+  size_t found_records_ = 0;
   bool stopping_ = false;
   // Across threads:
   std::atomic<MetadataState> state_{MetadataState::kOpening};
   std::atomic<uint64_t> recorded_{0};
   std::atomic<uint64_t> memory_{0};
+  // The core's own: the batch that it takes records from.
+  std::vector<MetadataRecord> batch_;
+  size_t taken_ = 0;
   // The thread's own:
   std::unique_ptr<rocksdb::DB> database_;
   std::unique_ptr<rocksdb::Iterator> scan_;

@@ -349,7 +349,7 @@ Status UringDisk::register_memory(std::span<std::byte> memory) {
     const auto number = static_cast<unsigned>(place - buffers_.begin());
     const __u64 tag = 0;
     const int error = -io_uring_register_buffers_update_tag(&ring_, number, &vector, &tag, 1);
-    if (error > 0) return refused("nvme.registered_buffers", error);
+    if (error > 0) return Error::system(error, "registering memory (nvme.registered_buffers)");
     *place = {memory.data() + done, bytes};
     done += bytes;
   }

@@ -349,6 +349,22 @@ size_t NvmeTier::poll(std::span<TierCompletion> out) {
   return count;
 }
 
+// unsupported: the option is off, or the disk is simulated.
+Status NvmeTier::register_memory(std::span<std::byte> memory) {
+  for (const auto& device : devices_) {
+    if (device->disk() == nullptr) continue;
+    Status registered = device->disk()->register_memory(memory);
+    if (!registered.ok() && registered.code() != Code::kUnsupported) return registered;
+  }
+  return {};
+}
+
+void NvmeTier::unregister_memory(std::span<std::byte> memory) {
+  for (const auto& device : devices_) {
+    if (device->disk() != nullptr) device->disk()->unregister_memory(memory);
+  }
+}
+
 std::vector<TierDevice> NvmeTier::devices() const {
   std::vector<TierDevice> all;
   for (uint32_t i = 0; i < devices_.size(); ++i) {

@@ -54,6 +54,8 @@ class NvmeTier final : public Tier {
   bool recovering() const override;
   std::vector<std::string> recovered_tenants() override;
   size_t recovered(std::span<TierRecord> out) override;
+  Status register_memory(std::span<std::byte> memory) override;
+  void unregister_memory(std::span<std::byte> memory) override;
   std::vector<TierDevice> devices() const override;
   std::vector<TierNotice> take_notices() override;
 

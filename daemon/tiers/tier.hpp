@@ -149,6 +149,12 @@ class Tier {
   virtual std::vector<std::string> recovered_tenants() = 0;
   virtual size_t recovered(std::span<TierRecord> out) = 0;
 
+  // Memory in which most transfers begin or end (host segments): a tier may prepare it once instead
+  // of for each transfer. Nothing under way may lie in memory that is unregistered. An error means
+  // that it goes the longer way.
+  virtual Status register_memory(std::span<std::byte>) { return {}; }
+  virtual void unregister_memory(std::span<std::byte>) {}
+
   virtual std::vector<TierDevice> devices() const { return {}; }
   virtual std::vector<TierNotice> take_notices() { return {}; }
 };
