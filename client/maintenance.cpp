@@ -155,7 +155,7 @@ void SessionCore::watch(Attachment* attachment) {
     attachment->segments.tick();
     destroy_retired();
     busy = open_recorded_spaces(attachment);
-    send_give_ups(attachment);
+    send_give_ups(attachment, after(options_.call_deadline), stop_fd_.get());
     busy = populate_published(*attachment) || busy;
     busy = attachment->segments.populate() || busy;
   }
@@ -189,7 +189,7 @@ bool SessionCore::open_recorded_spaces(Attachment* attachment) {
   return false;
 }
 
-void SessionCore::send_give_ups(Attachment* attachment) {
+void SessionCore::send_give_ups(Attachment* attachment, Clock::time_point deadline, int stop_fd) {
   for (;;) {
     GiveUp last = {};
     {
@@ -202,8 +202,8 @@ void SessionCore::send_give_ups(Attachment* attachment) {
     request.session = last.session;
     request.epoch = last.epoch;
     const auto reply = attachment->control.call<wire::EmptyReply>(
-        wire::MessageType::kGiveUp, request, wire::MessageType::kGiveUpReply,
-        after(options_.call_deadline), nullptr, stop_fd_.get());
+        wire::MessageType::kGiveUp, request, wire::MessageType::kGiveUpReply, deadline, nullptr,
+        stop_fd);
     // Refused: the daemon knows no such session, so there is nothing to give up.
     if (reply || (reply.code() != Code::kUnavailable && reply.code() != Code::kDeadline)) continue;
     const std::lock_guard lock(mutex_);

@@ -53,6 +53,11 @@ void SessionCore::stop() {
     const std::lock_guard lock(mutex_);
     thread_runs_ = false;
   }
+  destroy_retired();
+  // What ended attachments had is given up while there is one to say it with; the rest returns when
+  // this process ends.
+  AttachmentSlot* slot = current_.load(std::memory_order_acquire);
+  if (slot != nullptr) send_give_ups(slot->attachment, after(kDetachWait), -1);
   drop_current();
   destroy_retired();
   changed_.notify_all();

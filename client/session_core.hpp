@@ -97,7 +97,7 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
   void watch(Attachment* attachment);
   std::chrono::nanoseconds idle_time(const Attachment& attachment) const;
   bool open_recorded_spaces(Attachment* attachment);
-  void send_give_ups(Attachment* attachment);
+  void send_give_ups(Attachment* attachment, Clock::time_point deadline, int stop_fd);
   bool populate_published(const Attachment& attachment);
   bool wait_stop(std::chrono::nanoseconds wait);
   void destroy_retired();

@@ -72,11 +72,12 @@ Result<std::unique_ptr<Core>> Core::create(CoreOptions options, Executor& execut
   std::string reason = options.keeper == nullptr ? "daemon.keep is \"off\"" : "nothing was kept";
   if (options.kept != nullptr && !options.kept->empty()) {
     const std::vector<std::string> names = options.kept->names();
-    close_published(*options.kept);
+    const std::vector<std::string> published = close_published(*options.kept);
     const Status warm = options.cold ? Status(Error(Code::kUnavailable, "it was asked for"))
                                      : core->start_warm(host, *options.kept);
     if (warm.ok()) {
       core->lower_.recovering = core->lower_ && core->lower_.tier->recovering();
+      for (const std::string& name : published) core->ledger_.forget(name);
       return core;
     }
     // Whatever was begun goes with this core: nobody has learned of it. Memory that clients still

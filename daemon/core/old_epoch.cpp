@@ -8,8 +8,10 @@
 
 namespace kvtier::daemon {
 
-void close_published(KeptFds& kept) {
+std::vector<std::string> close_published(KeptFds& kept) {
+  std::vector<std::string> names;
   for (KeptFd& one : kept.take_all(Ledger::published_prefix())) {
+    names.push_back(one.name);
     // Which pages it has does not matter: the header is within the first of them.
     Result<Memfd> memory =
         adopt_memfd(std::move(one.fd), sizeof(wire::PublishedHeader), Pages::kSmall);
@@ -18,6 +20,7 @@ void close_published(KeptFds& kept) {
     if (header->magic != wire::kPublishedMagic) continue;
     header->epoch.store(0, std::memory_order_seq_cst);
   }
+  return names;
 }
 
 }  // namespace kvtier::daemon
