@@ -12,6 +12,7 @@ namespace {
 // A read that the daemon before had asked a device for may still arrive in the slot, long after the
 // process: the kernel holds the pages.
 constexpr uint64_t kFillingHoldNs = 60'000'000'000;
+constexpr size_t kAhead = 12;  // chunks between fetching a line and using it
 }  // namespace
 
 void Core::adopt_slots(Adoption& adoption) {
@@ -112,7 +113,15 @@ void Core::publish_adopted(Adoption& adoption, Tenant& tenant) {
   const size_t room = tenant.index->entries_max() - tenant.index->entries_used();
   size_t left_out = chunks.size() > room ? chunks.size() - room : 0;  // the coldest
   rechecks_.reserve(rechecks_.size() + chunks.size() - left_out);
-  for (const Adoption::Chunk& chunk : chunks) {
+  tenant.index->expect(chunks.size());
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    // Records and buckets lie all over; without this the loop would wait for each.
+    if (i + 2 * kAhead < chunks.size()) {
+      __builtin_prefetch(&host_->slots()[chunks[i + 2 * kAhead].slot]);
+      const SlotRecord& soon = host_->slots()[chunks[i + kAhead].slot];
+      tenant.index->prefetch(soon.key, soon.space);
+    }
+    const Adoption::Chunk& chunk = chunks[i];
     const SlotRecord& record = host_->slots()[chunk.slot];
     Space* space = find_space(tenant, record.space);
     EntryFacts facts;

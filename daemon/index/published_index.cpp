@@ -94,6 +94,20 @@ uint32_t PublishedIndex::entries_max() const {
   return header_->entries_max;
 }
 
+void PublishedIndex::expect(uint64_t chunks) {
+  std::byte* base = memory_.mapping.data();
+  const uint64_t entries = std::min<uint64_t>(chunks, header_->entries_max);
+  const uint64_t buckets = uint64_t{header_->bucket_mask} + 1;
+  const auto whole_pages = [](uint64_t bytes) { return wire::round_up(bytes, wire::kPageBytes); };
+  // What cannot be made now is made when it is touched.
+  [[maybe_unused]] Status made =
+      populate(base + header_->entries_offset, whole_pages(entries * sizeof(Entry)));
+  // With few chunks among many buckets, most of those stay untouched.
+  if (entries * 4 >= buckets) {
+    made = populate(base + header_->buckets_offset, whole_pages(buckets * sizeof(Bucket)));
+  }
+}
+
 uint32_t PublishedIndex::find(ChunkKey key, uint32_t space) const {
   // The daemon's own search: also finds entries whose places are all empty.
   const wire::IndexHash hash = wire::index_hash(key, space);

@@ -44,6 +44,15 @@ class PublishedIndex {
   // or both buckets are full (never at half load; counted). There must be none for the key yet.
   uint32_t insert(const EntryFacts& facts, wire::Place place);
 
+  // Before many inserts: the memory for so many is made at once, not a page at a time.
+  void expect(uint64_t chunks);
+  // Brings the lines of a key nearer that find() and insert() will read.
+  void prefetch(ChunkKey key, uint32_t space) const {
+    const wire::IndexHash hash = wire::index_hash(key, space);
+    __builtin_prefetch(&buckets_[hash.first & header_->bucket_mask]);
+    __builtin_prefetch(&buckets_[hash.second & header_->bucket_mask]);
+  }
+
   // Steps of a removal, docs/protocol.md section 4: clear_host() unpublishes; the caller fences and
   // scans; only after that erase() may make the entry free for another chunk.
   void clear_host(uint32_t entry);

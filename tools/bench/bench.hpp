@@ -18,7 +18,7 @@ struct BenchOptions {
   std::string what;
   std::string socket;  // of a running daemon; empty: spawn one
   uint64_t chunk_bytes = 2u << 20;
-  uint64_t entries = 1'000'000;      // lookup, memory: resident chunks
+  uint64_t entries = 1'000'000;      // lookup, memory, restart: resident chunks
   uint64_t pool_bytes = 2ull << 30;  // load, store: working set
   uint32_t repeats = 9;
   double seconds = 20;  // idle
@@ -49,6 +49,7 @@ Result<BenchResult> bench_lease(const BenchOptions& options);
 Result<BenchResult> bench_load(const BenchOptions& options);
 Result<BenchResult> bench_store(const BenchOptions& options);
 Result<BenchResult> bench_memory(const BenchOptions& options);
+Result<BenchResult> bench_restart(const BenchOptions& options);
 Result<BenchResult> bench_idle(const BenchOptions& options);
 
 // The value below or at which `share` (0 to 1) of the values lie; 0 of none.

@@ -18,8 +18,9 @@ struct Row {
   Result<BenchResult> (*run)(const BenchOptions& options);
 };
 constexpr std::array kRows = {
-    Row{"lookup", bench_lookup}, Row{"lease", bench_lease},   Row{"load", bench_load},
-    Row{"store", bench_store},   Row{"memory", bench_memory}, Row{"idle", bench_idle},
+    Row{"lookup", bench_lookup},   Row{"lease", bench_lease},   Row{"load", bench_load},
+    Row{"store", bench_store},     Row{"memory", bench_memory}, Row{"idle", bench_idle},
+    Row{"restart", bench_restart},
 };
 
 constexpr std::array kExamples = {
@@ -92,10 +93,10 @@ int run(const BenchOptions& wanted, CommandContext& context) {
 CommandRun setup(Options& options) {
   auto wanted = std::make_shared<BenchOptions>();
   options.value("WHAT", wanted->what, "Which benchmark")
-      .choices({"lookup", "lease", "load", "store", "memory", "idle"})
+      .choices({"lookup", "lease", "load", "store", "memory", "idle", "restart"})
       .required();
   options.size("--chunk-bytes", wanted->chunk_bytes, "load, store: payload of a chunk");
-  options.value("--entries", wanted->entries, "lookup, memory: resident chunks");
+  options.value("--entries", wanted->entries, "lookup, memory, restart: resident chunks");
   options.size("--pool-bytes", wanted->pool_bytes, "load, store: working set");
   options.value("--repeats", wanted->repeats, "Medians are taken over so many")
       .range(1, kRepeatsMax);
