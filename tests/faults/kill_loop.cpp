@@ -55,6 +55,7 @@ int work(Line& line, const std::string& socket, uint64_t seed) {
   FaultClient client({.socket = socket, .call_deadline = milliseconds(300)});
   std::mt19937_64 random(seed);
   EngineSums sums;
+  line.say("ready");
   while (line.hear(milliseconds(0)).empty()) {
     const uint64_t prompt = random() % kPrompts;
     const ReadBack back = client.read(prompt, kChunks);
@@ -127,9 +128,12 @@ class Loop {
   }
 
   std::unique_ptr<Child> start_engine() {
-    return Child::start([socket = daemon_.socket(), seed = random_()](Line& line) {
+    auto engine = Child::start([socket = daemon_.socket(), seed = random_()](Line& line) {
       return work(line, socket, seed);
     });
+    // From then on it has nothing of this process's open, above all not the daemon's directory.
+    if (engine->line().hear() != "ready") ++sums_.hung;
+    return engine;
   }
 
   void collect(Child& engine) {

@@ -171,8 +171,8 @@ TEST(Restart, LessCapacityKeepsWhatWasUsedLast) {
   daemon.start();
   EXPECT_EQ(daemon.start_mode(), "warm");
   // A segment goes when the jobs that were mapping it are done.
-  EXPECT_TRUE(eventually(milliseconds(3000),
-                         [&] { return daemon.host("allocated_bytes") <= 4u << 20; }));
+  EXPECT_TRUE(
+      eventually(milliseconds(3000), [&] { return daemon.host("allocated_bytes") <= 4u << 20; }));
   ASSERT_TRUE(engine.wait_attached());
   expect_whole(engine, 29);
   EXPECT_EQ(engine.read(0, kChunks).found, 0u);
