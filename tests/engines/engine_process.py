@@ -21,9 +21,11 @@ class Engine:
 
     def _sides(self):
         core = self.llm.llm_engine.engine_core.engine_core
-        from vllm.distributed.kv_transfer import get_kv_transfer_group
+        from vllm.distributed.kv_transfer import get_kv_transfer_group, has_kv_transfer_group
 
-        return core.scheduler.connector._scheduler, get_kv_transfer_group()._worker
+        # With several ranks the workers are processes of their own.
+        worker = get_kv_transfer_group()._worker if has_kv_transfer_group() else None
+        return core.scheduler.connector._scheduler, worker
 
     def generate(self, prompts, max_tokens=8, salts=None, logprobs=True):
         from vllm import SamplingParams
@@ -41,8 +43,9 @@ class Engine:
         for output in outputs:
             one = output.outputs[0]
             total = sum(max(p.logprob for p in step.values()) for step in one.logprobs or [])
+            first = output.metrics.first_token_latency if output.metrics else 0.0
             answers.append({"tokens": list(one.token_ids), "cached": output.num_cached_tokens or 0,
-                            "logprob": round(total, 5), "finish": one.finish_reason})
+                            "logprob": round(total, 5), "finish": one.finish_reason, "ttft": first})
         return {"answers": answers, "seconds": seconds}
 
     def reset(self):
@@ -66,31 +69,68 @@ class Engine:
                 if m.name.startswith("vllm:kvtier_")}
 
     def options(self, **changes):
-        for side in self._sides():
+        for side in filter(None, self._sides()):
             side._options = dataclasses.replace(side._options, **changes)
         return True
 
-    def damage(self, prompt_chunks):
-        """Each following promise has these chunks damaged in shared memory before the workers load them."""
-        scheduler, _ = self._sides()
+    def damage(self, prompt_chunks, shard=0):
+        """Each following promise has these chunks (of this rank) damaged in shared memory before the workers load
+        them."""
+        scheduler = self._sides()[0]
         if not hasattr(scheduler, "undamaged"):
             scheduler.undamaged = scheduler.matched_tokens
         if not prompt_chunks:
             scheduler.matched_tokens = scheduler.undamaged
             return True
+        space = scheduler._space if shard == 0 else self._shard(scheduler, shard)
 
         def matched_tokens(request, computed):
             answer = scheduler.undamaged(request, computed)
-            promise = scheduler._tracked[request.request_id].promise
-            for chunk in prompt_chunks:
-                if promise is not None and chunk < promise.chunks:
-                    payload = promise.payload(chunk)
-                    middle = payload.address + len(payload) // 2
-                    ctypes.memset(middle, ctypes.string_at(middle, 1)[0] ^ 0xFF, 1)
+            state = scheduler._tracked[request.request_id]
+            if state.promise is None:
+                return answer
+            with space.match(state.chain, first=state.first, all_shards=False) as match:
+                for chunk in prompt_chunks:
+                    if chunk < match.chunks:
+                        payload = match.payload(chunk)
+                        middle = payload.address + len(payload) // 2
+                        ctypes.memset(middle, ctypes.string_at(middle, 1)[0] ^ 0xFF, 1)
             return answer
 
         scheduler.matched_tokens = matched_tokens
         return True
+
+    @staticmethod
+    def _shard(scheduler, shard):
+        """The space of another rank, as this process sees it."""
+        import kvtier
+
+        spec = scheduler._space.spec
+        names = ("dtype", "layout", "isa", "layers", "kv_heads", "head_dim", "shards", "tokens_per_chunk",
+                 "chunk_bytes")
+        space = scheduler._session.open_space(
+            kvtier.SpaceSpec(spec.model, shard=shard, **{name: getattr(spec, name) for name in names}))
+        end = time.monotonic() + 10
+        while space.derive([1] * spec.tokens_per_chunk) is None and time.monotonic() < end:
+            time.sleep(0.01)
+        time.sleep(0.2)  # the space opens in the background
+        return space
+
+    def seed_agrees(self, other):
+        """What an engine with another seed of its hashes is told (or with the same one)."""
+        from vllm.logger import init_logger
+        from vllm.v1.core import kv_cache_utils
+
+        from kvtier.vllm import seed
+
+        scheduler = self._sides()[0]
+        own = kv_cache_utils.NONE_HASH
+        try:
+            if other:
+                kv_cache_utils.NONE_HASH = type(own)(bytes(32)) if isinstance(own, bytes) else bytes(32)
+            return seed.check(scheduler._session, scheduler._space.spec, init_logger("vllm.kvtier.test"), 5.0)
+        finally:
+            kv_cache_utils.NONE_HASH = own
 
     def time_matches(self, prompt, rounds):
         """Microseconds of each call for a prompt that is cached, as the scheduler makes it."""
@@ -111,13 +151,8 @@ class Engine:
             del scheduler._tracked[request.request_id]
         return {"microseconds": times, "tokens": tokens}
 
-    def events(self):
-        scheduler, _ = self._sides()
-        return [[e.medium, e.block_size, len(e.token_ids), e.parent_block_hash is None]
-                for e in getattr(scheduler, "seen_events", [])]
-
     def attached(self):
-        return all(side is not None for side in self._sides()) and bool(self._sides()[0]._session.attached)
+        return bool(self._sides()[0]._session.attached)
 
     def session_stats(self):
         return self._sides()[0]._session.stats()

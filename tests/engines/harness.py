@@ -125,3 +125,95 @@ def conversations(requests, documents=10, document_tokens=384, question_tokens=6
 
 def tokens_of(answers):
     return [answer["tokens"] for answer in answers]
+
+
+class Server:
+    """vLLM's OpenAI server, in processes of its own; everything it starts dies with it."""
+
+    def __init__(self, folder, model, socket, options=None, arguments=(), env=None):
+        import socket as sockets
+
+        with sockets.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log_path = pathlib.Path(folder) / "server.log"
+        command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model, "--served-model-name",
+                   "m", "--host", "127.0.0.1", "--port", str(self.port), "--enforce-eager", "--max-model-len", "8192",
+                   *arguments]
+        if socket is not None:
+            command += ["--kv-transfer-config", json.dumps(transfer_config(socket, **(options or {})))]
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, start_new_session=True,
+                env=environment(VLLM_ENABLE_V1_MULTIPROCESSING="1", VLLM_SERVER_DEV_MODE="1", **(env or {})))
+
+    def log(self):
+        return self.log_path.read_text(errors="replace")
+
+    def get(self, path, post=False):
+        import urllib.request
+
+        request = urllib.request.Request(self.url + path, method="POST" if post else "GET")
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.read().decode()
+
+    def ready(self):
+        def healthy():
+            assert self.process.poll() is None, self.log()[-3000:]
+            try:
+                self.get("/health")
+                return True
+            except OSError:
+                return False
+
+        assert eventually(healthy, START_SECONDS), self.log()[-3000:]
+        return self
+
+    def client(self):
+        import openai
+
+        return openai.OpenAI(base_url=self.url + "/v1", api_key="none", max_retries=0, timeout=ANSWER_SECONDS)
+
+    def reset(self):
+        """vLLM's own prefix cache. It refuses while blocks are in use, and answers all the same: asked twice."""
+        for _ in range(3):
+            self.get("/reset_prefix_cache", post=True)
+            time.sleep(0.05)
+
+    def counters(self):
+        """kvtier's rows of /metrics."""
+        found = {}
+        for line in self.get("/metrics").splitlines():
+            if line.startswith("vllm:kvtier_") and "_created" not in line:
+                name = line.split("{")[0].removeprefix("vllm:kvtier_").removesuffix("_total")
+                found[name] = float(line.rsplit(" ", 1)[1])
+        return found
+
+    def kill(self):
+        import signal
+
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+
+
+def complete(client, prompt_tokens, max_tokens=8):
+    """Tokens of a completion and the seconds until its first one."""
+    begin, first, tokens = time.monotonic(), None, []
+    stream = client.completions.create(
+        model="m", prompt=prompt_tokens, max_tokens=max_tokens, temperature=0, stream=True,
+        extra_body={"ignore_eos": True, "return_token_ids": True})
+    for event in stream:
+        first = first if first is not None else time.monotonic() - begin
+        tokens += getattr(event.choices[0], "token_ids", None) or []
+    return tokens, first
+
+
+def complete_all(client, prompts, at_once=20):
+    import concurrent.futures
+
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        return [tokens for tokens, _ in pool.map(lambda p: complete(client, p), prompts)]

@@ -147,6 +147,12 @@ def test_the_scheduler_is_asked_in_microseconds(engine):
     assert times[150] < 200
 
 
+def test_an_engine_with_another_seed_of_its_hashes_is_told(engine):
+    assert engine.do("seed_agrees", False) is True
+    assert engine.do("seed_agrees", True) is False
+    assert "hashes prompts with another seed" in engine.log()
+
+
 def test_a_stopped_daemon_delays_nothing_for_long(engine, big_daemon, asked, right):
     big_daemon.pause()
     try:
