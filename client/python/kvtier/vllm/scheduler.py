@@ -125,7 +125,7 @@ class Scheduler:
     def on_new_request(self, request: Request) -> None:
         state = Tracked(request, self._lora_digest(request))
         self._tracked[request.request_id] = state
-        if request.prompt_token_ids is not None:
+        if request.prompt_token_ids is not None and (self._options.load or self._options.store):
             self._chain(state)  # here and not while scheduling: a long prompt takes its time
 
     def matched_tokens(self, request: Request, computed: int) -> tuple[int, bool]:
