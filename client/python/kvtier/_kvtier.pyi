@@ -216,10 +216,10 @@ class Completion:
     def outcomes(self) -> list[str]: ...
 
 class Mover:
-    """A thread that loads and stores for a caller that must not wait. submit_*: the job's number, or None when
-    the queue is full. fileno() becomes readable when poll() has something."""
+    """Threads that load, store and prefetch for a caller that must not wait. submit_*: the job's number, or None
+    when the queue is full. fileno() becomes readable when poll() has something."""
 
-    def __init__(self, *, jobs_max: int = 64, bytes_max: int = ...) -> None: ...
+    def __init__(self, *, jobs_max: int = 64, bytes_max: int = ..., threads: int = 1) -> None: ...
     def submit_load(
         self, space: Space, chain: KeyChain, first: int, count: int, layout: PagedLayout, blocks: Sequence[int],
         timeout: Optional[float] = None,
@@ -227,6 +227,9 @@ class Mover:
     def submit_store(
         self, space: Space, chain: KeyChain, chunks: Sequence[int], layout: PagedLayout, blocks: Sequence[int],
         timeout: Optional[float] = None,
+    ) -> Optional[int]: ...
+    def submit_prefetch(
+        self, space: Space, chain: KeyChain, first: int, count: int, timeout: Optional[float] = None
     ) -> Optional[int]: ...
     def poll(self) -> list[Completion]: ...
     def wait(self, ids: Sequence[int], timeout: Optional[float] = None) -> bool: ...

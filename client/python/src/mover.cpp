@@ -1,4 +1,4 @@
-// The moving thread and its binding, kvtier.Mover.
+// The moving threads and their binding, kvtier.Mover.
 #include "client/python/src/mover.hpp"
 
 #include <sys/eventfd.h>
@@ -17,7 +17,7 @@ Mover::Mover(Limits limits) : limits_(limits), event_(eventfd(0, EFD_CLOEXEC | E
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread_ = std::thread([this] { run(); });
+  for (size_t i = 0; i < limits_.threads; ++i) threads_.emplace_back([this] { run(); });
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
@@ -28,7 +28,7 @@ Mover::~Mover() {
     queue_.clear();
   }
   work_.notify_all();
-  thread_.join();
+  for (std::thread& thread : threads_) thread.join();
   close(event_);
 }
 
@@ -140,18 +140,29 @@ void perform_store(const Job& job, Completion* completion) {
   completion->bytes = completion->chunks * job.space->spec().chunk_bytes;
 }
 
+void perform_prefetch(const Job& job, Completion* completion) {
+  const std::lock_guard turn(job.chain->turn);
+  const auto brought =
+      job.space->prefetch(job.chain->chain, job.chunks.front(), job.chunks.size(), job.deadline);
+  if (brought) completion->chunks = *brought;
+}
+
 }  // namespace
 
 Completion Mover::perform(const Job& job) {
   Completion completion;
   completion.id = job.id;
-  completion.store = job.store;
+  completion.kind = job.kind;
   const Clock::time_point begin = Clock::now();
   try {
-    job.store ? perform_store(job, &completion) : perform_load(job, &completion);
+    if (job.kind == JobKind::kLoad) perform_load(job, &completion);
+    if (job.kind == JobKind::kStore) perform_store(job, &completion);
+    if (job.kind == JobKind::kPrefetch) perform_prefetch(job, &completion);
   } catch (const std::bad_alloc&) {
     completion.chunks = 0;
-    if (job.store) completion.outcomes.assign(job.chunks.size(), StoreOutcome::kFailed);
+    if (job.kind == JobKind::kStore) {
+      completion.outcomes.assign(job.chunks.size(), StoreOutcome::kFailed);
+    }
   }
   completion.seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   return completion;
@@ -159,25 +170,31 @@ Completion Mover::perform(const Job& job) {
 
 namespace {
 
-// The fragments of whole blocks, chunk after chunk.
-std::optional<uint64_t> submit(Mover& self, Job job, const PagedLayout& layout,
-                               const std::vector<int64_t>& blocks, std::optional<double> timeout) {
+std::vector<size_t> range(const PyChain& chain, size_t first, size_t count) {
+  if (first > chain.chain.size() || count > chain.chain.size() - first) {
+    throw WrongUse(Code::kInvalidArgument, "the chain has fewer chunks");
+  }
+  std::vector<size_t> chunks(count);
+  for (size_t i = 0; i < count; ++i) chunks[i] = first + i;
+  return chunks;
+}
+
+std::optional<uint64_t> submit(Mover& self, Job job) {
   if (job.chunks.empty()) throw WrongUse(Code::kInvalidArgument, "a job without chunks");
-  for (const size_t chunk : job.chunks) {
-    if (chunk >= job.chain->chain.size()) {
-      throw WrongUse(Code::kInvalidArgument, "the chain has fewer chunks");
-    }
-  }
-  job.fragments = chunk_fragments(layout, blocks, job.chunks.size());
-  const uint64_t bytes = layout.block_bytes * (blocks.size() / job.chunks.size());
-  if (bytes != job.space->spec().chunk_bytes) {
-    throw WrongUse(Code::kInvalidArgument, "the blocks of a chunk have " + std::to_string(bytes) +
-                                               " bytes, the space says " +
-                                               std::to_string(job.space->spec().chunk_bytes));
-  }
-  job.deadline = deadline_of(timeout);
   const uint64_t id = self.submit(std::move(job));
   return id == 0 ? std::nullopt : std::optional(id);
+}
+
+// The fragments of whole blocks, chunk after chunk.
+void place(Job* job, const PagedLayout& layout, const std::vector<int64_t>& blocks) {
+  if (job->chunks.empty()) return;
+  job->fragments = chunk_fragments(layout, blocks, job->chunks.size());
+  const uint64_t bytes = layout.block_bytes * (blocks.size() / job->chunks.size());
+  if (bytes != job->space->spec().chunk_bytes) {
+    throw WrongUse(Code::kInvalidArgument, "the blocks of a chunk have " + std::to_string(bytes) +
+                                               " bytes, the space says " +
+                                               std::to_string(job->space->spec().chunk_bytes));
+  }
 }
 
 std::optional<uint64_t> submit_load(Mover& self, const PySpace& space,
@@ -188,8 +205,10 @@ std::optional<uint64_t> submit_load(Mover& self, const PySpace& space,
   Job job;
   job.space = space.use();
   job.chain = chain;
-  for (size_t i = 0; i < count && i <= chain->chain.size(); ++i) job.chunks.push_back(first + i);
-  return submit(self, std::move(job), layout, blocks, timeout);
+  job.chunks = range(*chain, first, count);
+  job.deadline = deadline_of(timeout);
+  place(&job, layout, blocks);
+  return submit(self, std::move(job));
 }
 
 std::optional<uint64_t> submit_store(Mover& self, const PySpace& space,
@@ -197,12 +216,27 @@ std::optional<uint64_t> submit_store(Mover& self, const PySpace& space,
                                      std::vector<size_t> chunks, const PagedLayout& layout,
                                      const std::vector<int64_t>& blocks,
                                      std::optional<double> timeout) {
+  for (const size_t chunk : chunks) (void)range(*chain, chunk, 1);
   Job job;
-  job.store = true;
+  job.kind = JobKind::kStore;
   job.space = space.use();
   job.chain = chain;
   job.chunks = std::move(chunks);
-  return submit(self, std::move(job), layout, blocks, timeout);
+  job.deadline = deadline_of(timeout);
+  place(&job, layout, blocks);
+  return submit(self, std::move(job));
+}
+
+std::optional<uint64_t> submit_prefetch(Mover& self, const PySpace& space,
+                                        const std::shared_ptr<PyChain>& chain, size_t first,
+                                        size_t count, std::optional<double> timeout) {
+  Job job;
+  job.kind = JobKind::kPrefetch;
+  job.space = space.use();
+  job.chain = chain;
+  job.chunks = range(*chain, first, count);
+  job.deadline = deadline_of(timeout);
+  return submit(self, std::move(job));
 }
 
 bool wait(Mover& self, const std::vector<uint64_t>& ids, std::optional<double> timeout) {
@@ -224,7 +258,11 @@ struct WithoutGil {
 void bind_mover(py::module_& module) {
   py::class_<Completion>(module, "Completion")
       .def_readonly("id", &Completion::id)
-      .def_property_readonly("kind", [](const Completion& c) { return c.store ? "store" : "load"; })
+      .def_property_readonly("kind",
+                             [](const Completion& c) {
+                               if (c.kind == JobKind::kPrefetch) return "prefetch";
+                               return c.kind == JobKind::kStore ? "store" : "load";
+                             })
       .def_readonly("chunks", &Completion::chunks)
       .def_readonly("bytes", &Completion::bytes)
       .def_readonly("seconds", &Completion::seconds)
@@ -236,14 +274,20 @@ void bind_mover(py::module_& module) {
       });
   const auto timeout = py::arg_v("timeout", py::none());
   py::class_<Mover, std::unique_ptr<Mover, WithoutGil>>(module, "Mover")
-      .def(py::init([](size_t jobs_max, uint64_t bytes_max) {
-             return std::unique_ptr<Mover, WithoutGil>(new Mover({jobs_max, bytes_max}));
+      .def(py::init([](size_t jobs_max, uint64_t bytes_max, size_t threads) {
+             if (threads < 1 || threads > 64) {
+               throw WrongUse(Code::kInvalidArgument, "threads is not in 1 .. 64");
+             }
+             return std::unique_ptr<Mover, WithoutGil>(new Mover({jobs_max, bytes_max, threads}));
            }),
-           py::kw_only(), py::arg("jobs_max") = 64, py::arg("bytes_max") = uint64_t{1} << 30)
+           py::kw_only(), py::arg("jobs_max") = 64, py::arg("bytes_max") = uint64_t{1} << 30,
+           py::arg("threads") = 1)
       .def("submit_load", &submit_load, py::arg("space"), py::arg("chain"), py::arg("first"),
            py::arg("count"), py::arg("layout"), py::arg("blocks"), timeout)
       .def("submit_store", &submit_store, py::arg("space"), py::arg("chain"), py::arg("chunks"),
            py::arg("layout"), py::arg("blocks"), timeout)
+      .def("submit_prefetch", &submit_prefetch, py::arg("space"), py::arg("chain"),
+           py::arg("first"), py::arg("count"), timeout)
       .def("poll", &Mover::poll)
       .def("wait", &wait, py::arg("ids"), timeout)
       .def_property_readonly("pending", &Mover::pending)

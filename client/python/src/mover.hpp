@@ -12,10 +12,12 @@
 
 namespace kvtier::python {
 
+enum class JobKind { kLoad, kStore, kPrefetch };
+
 struct Completion {
   uint64_t id = 0;
-  bool store = false;
-  size_t chunks = 0;  // loaded: valid, from the first; stored: stored by this job
+  JobKind kind = JobKind::kLoad;
+  size_t chunks = 0;  // valid, from the first; stored by this job; resident, from the first
   uint64_t bytes = 0;
   double seconds = 0;
   MissReason ended = MissReason::kNone;  // of a load's match
@@ -24,10 +26,10 @@ struct Completion {
 
 struct Job {
   uint64_t id = 0;
-  bool store = false;
+  JobKind kind = JobKind::kLoad;
   PySpace::Use space;
   std::shared_ptr<PyChain> chain;
-  std::vector<size_t> chunks;  // of a load: consecutive
+  std::vector<size_t> chunks;  // of a load or prefetch: consecutive
   std::vector<std::vector<Fragment>> fragments;
   Clock::time_point deadline;
 };
@@ -37,6 +39,7 @@ class Mover {
   struct Limits {
     size_t jobs_max;
     uint64_t bytes_max;  // of all jobs that wait or run
+    size_t threads;
   };
   // Throws std::system_error without an eventfd.
   explicit Mover(Limits limits);
@@ -67,7 +70,7 @@ class Mover {
   uint64_t last_id_ = 0;
   uint64_t bytes_ = 0;
   bool stop_ = false;
-  std::thread thread_;
+  std::vector<std::thread> threads_;
 };
 
 }  // namespace kvtier::python

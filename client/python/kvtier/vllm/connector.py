@@ -116,8 +116,8 @@ class KvTierConnector(KVConnectorBase_V1):
         try:
             status = session.wait_attached(2.0)
             if not status:
-                logger.warning("kvtier: %s: no daemon at %s yet (%s). The engine works without; it attaches when "
-                               "the daemon comes.", side, kvtier.default_socket_path(), status.message)
+                logger.warning("kvtier: %s: no daemon yet: %s. The engine works without; it attaches when the daemon "
+                               "comes.", side, status.message)
             while not session.wait_attached(60.0):
                 pass
             logger.info("kvtier: %s attached; chunks of %d tokens, %d bytes, as %s", side, spec.tokens_per_chunk,

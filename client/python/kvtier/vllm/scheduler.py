@@ -2,13 +2,15 @@
 nothing here waits for the daemon (a segment's first use may ask it once, within `call_deadline`).
 
 A chunk is promised only while this side holds a lease on it; the lease ends when the workers, with leases of
-their own, have loaded it. KV is stored one step after it was computed, when the step is known to be good: what
+their own, have loaded it. Chunks in a lower tier are brought up first, by threads of their own, while vLLM asks again
+at each step; after a deadline they are computed. KV is stored one step after it was computed, when the step is known to be good: what
 was computed behind a load that failed is never stored, on any rank.
 """
 from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Optional
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from vllm.v1.request import Request
 
 _COUNTED_MISSES = ("unavailable", "absent", "lower", "shard")
+# Each waits for the daemon; the devices' queues are the daemon's to fill.
+_PREFETCH_THREADS = 4
+_PREFETCHES_MAX = 64
 _PREFILL_TOKENS_MIN = 64  # shorter ones measure overhead
 
 
@@ -39,6 +44,8 @@ class Tracked:
     promise: Optional[kvtier.Match] = None
     first: int = 0  # chunk at which the promise begins
     load: Optional[Load] = None  # given to the workers, outcome not known
+    prefetch: Optional[int] = None  # under way
+    prefetch_until: float = 0.0  # waited for; 0: none was begun yet
     stored: int = 0  # chunks before it are stored, being stored, or not ours to store
     stores: set[int] = field(default_factory=set)  # under way
 
@@ -76,6 +83,8 @@ class Scheduler:
         self._kv_cache_manager: Any = None
         self._lora_digests: dict[str, tuple[float, bytes]] = {}
         self._load_rate = 2e9  # bytes a second, until measured
+        self._prefetcher = kvtier.Mover(jobs_max=_PREFETCHES_MAX, bytes_max=1 << 40, threads=_PREFETCH_THREADS)
+        self._prefetching: set[int] = set()
         self.stats = KvTierStats()
 
     def bind(self, kv_cache_manager: Any) -> None:
@@ -128,11 +137,13 @@ class Scheduler:
         if request.prompt_token_ids is not None and (self._options.load or self._options.store):
             self._chain(state)  # here and not while scheduling: a long prompt takes its time
 
-    def matched_tokens(self, request: Request, computed: int) -> tuple[int, bool]:
+    def matched_tokens(self, request: Request, computed: int) -> tuple[Optional[int], bool]:
         state = self._tracked.get(request.request_id)
         if state is None:  # known to the engine before the connector
             self.on_new_request(request)
             state = self._tracked[request.request_id]
+        if self._prefetch_running(state):
+            return None, False
         state.promise = None
         state.stored = 0
         first = computed // self._chunk_tokens
@@ -145,6 +156,9 @@ class Scheduler:
             state.asked = True
             self.stats.add("tokens_asked", (chunks - first) * self._chunk_tokens)
         match = self._match(state, first, chunks - first)
+        if match is not None and match.chunks_lower and self._begin_prefetch(state, match, first):
+            state.promise, state.first = match, first  # what is here stays here until then
+            return None, False
         if match is None:
             self.stats.add("misses_unavailable")
             return 0, False
@@ -177,6 +191,33 @@ class Scheduler:
                 return self._space.match(state.chain, first=first, chunks_max=plan.load_chunks)
         return match
 
+    def _begin_prefetch(self, state: Tracked, match: kvtier.Match, first: int) -> bool:
+        """Asks for the chunks of a lower tier behind the match, once a request. Until when it is worth waiting for
+        is the planner's to say."""
+        if state.prefetch_until or state.chain is None:
+            return False
+        seconds = self._load_deadline(state, first)
+        at = first + match.chunks
+        state.prefetch = self._prefetcher.submit_prefetch(
+            self._space, state.chain, at, match.chunks_lower, seconds)
+        if state.prefetch is None:
+            return False
+        self._prefetching.add(state.prefetch)
+        state.prefetch_until = time.monotonic() + seconds
+        self.stats.add("prefetches")
+        return True
+
+    def _prefetch_running(self, state: Tracked) -> bool:
+        if state.prefetch is None:
+            return False
+        for completion in self._prefetcher.poll():
+            self._prefetching.discard(completion.id)
+            self.stats.add("chunks_prefetched", completion.chunks)
+        if state.prefetch in self._prefetching and time.monotonic() < state.prefetch_until:
+            return True
+        state.prefetch = None
+        return False
+
     def allocated(self, request: Request, blocks: Any, tokens: int) -> None:
         state = self._tracked.get(request.request_id)
         if state is None or tokens == 0 or state.promise is None or state.load is not None:
@@ -187,15 +228,15 @@ class Scheduler:
         chosen = block_ids[state.first * self._per_chunk:end * self._per_chunk]
         state.load = Load(
             request.request_id, self._hashes(state, 0, end), state.first, list(chosen),
-            self._load_deadline(state, end), False)
+            self._load_deadline(state, state.first), False)
         self._loads.append(state.load)
 
-    def _load_deadline(self, state: Tracked, end: int) -> float:
+    def _load_deadline(self, state: Tracked, first: int) -> float:
         """Past it, computing would have been done; but never below what a busy machine needs."""
         most = self._options.load_seconds_max
         if not self._options.plan or state.chain is None:
             return most
-        plan = self._space.plan(self._space.lookup(state.chain, state.first), state.first)
+        plan = self._space.plan(self._space.lookup(state.chain, first), first)
         return min(most, max(0.2, plan.load_deadline)) if plan.load_deadline > 0 else most
 
     # Steps
@@ -212,7 +253,7 @@ class Scheduler:
         # blocks before it is known that they hold what they should.
         settled = not any(s.load and not s.load.asynchronous for s in self._tracked.values())
         for state in self._tracked.values():
-            if state.load is None:
+            if state.load is None and state.prefetch is None:
                 state.promise = None  # a promise that was not taken up is asked for again
             if state.request.status.name == "PREEMPTED":
                 meta.fence.extend(state.stores)

@@ -9,6 +9,8 @@ from vllm.distributed.kv_transfer.kv_connector.v1.metrics import KVConnectorProm
 COUNTERS = {
     "tokens_asked": "prompt tokens looked up in kvtier",
     "tokens_promised": "tokens that kvtier promised to load",
+    "prefetches": "times chunks of a lower tier were asked for",
+    "chunks_prefetched": "chunks brought up from a lower tier",
     "chunks_loaded": "chunks loaded",
     "chunks_failed": "promised chunks that could not be loaded and were recomputed",
     "load_bytes": "bytes loaded",
