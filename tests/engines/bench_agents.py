@@ -70,7 +70,7 @@ def main():
             counted = engine.do("counters")
         finally:
             engine.kill()
-            daemon.kill()
+            daemon.close()
     print(f"{len(prompts)} requests of {options.sessions} sessions, {asked} tokens, chunks of {BLOCK}: hit "
           f"{100 * hit / asked:.2f} %, an infinite cache {100 * best / asked:.2f} % (within 1 point)")
     print(f"  chunks stored {counted['chunks_stored']}, loaded {counted['chunks_loaded']}, failed "

@@ -71,7 +71,7 @@ def main():
             counted = server.counters()
         finally:
             server.kill()
-            daemon.kill()
+            daemon.close()
     print(f"{options.model}, {options.tokens} tokens, block {options.block}, {options.rounds} rounds, ms:")
     for name, values in times.items():
         ms = sorted(1000 * v for v in values)

@@ -16,6 +16,6 @@ def model_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def big_daemon(tmp_path_factory):
-    daemon = harness.Daemon(tmp_path_factory.mktemp("daemon"), 'host.capacity = "512MiB"').start()
+    daemon = harness.Daemon(tmp_path_factory.mktemp("daemon"), 'host.capacity = "512MiB"', keep=True).start()
     yield daemon
-    daemon.kill()
+    daemon.close()

@@ -87,7 +87,7 @@ class Engine:
         def matched_tokens(request, computed):
             answer = scheduler.undamaged(request, computed)
             state = scheduler._tracked[request.request_id]
-            if state.promise is None:
+            if not state.promise:
                 return answer
             with space.match(state.chain, first=state.first, all_shards=False) as match:
                 for chunk in prompt_chunks:
@@ -139,17 +139,21 @@ class Engine:
 
         core = self.llm.llm_engine.engine_core.engine_core
         scheduler, _ = self._sides()
-        times, tokens = [], 0
+        times, busy, tokens = [], [], 0
         for i in range(rounds):
             request = Request(request_id=f"timed-{i}", prompt_token_ids=list(prompt),
                               sampling_params=SamplingParams(max_tokens=1), pooling_params=None,
                               block_hasher=core.request_block_hasher)
             scheduler.on_new_request(request)
-            begin = time.perf_counter_ns()
+            begin, busy_begin = time.perf_counter_ns(), time.thread_time_ns()
             tokens, _ = scheduler.matched_tokens(request, 0)
+            busy.append((time.thread_time_ns() - busy_begin) / 1000)
             times.append((time.perf_counter_ns() - begin) / 1000)
             del scheduler._tracked[request.request_id]
-        return {"microseconds": times, "tokens": tokens}
+        return {"microseconds": times, "cpu_microseconds": busy, "tokens": tokens}
+
+    def preemptions(self):
+        return sum(m.value for m in self.llm.get_metrics() if m.name == "vllm:num_preemptions")
 
     def attached(self):
         return bool(self._sides()[0]._session.attached)

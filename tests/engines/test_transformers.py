@@ -18,7 +18,7 @@ SHAPES = ["tiny", "sliding", "hybrid"]
 def daemon(tmp_path):
     running = Daemon(tmp_path, 'host.capacity = "128MiB"').start()
     yield running
-    running.kill()
+    running.close()
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,9 @@ from harness import Engine, conversations, eventually, prompt, tokens_of
 
 BLOCK = 128
 AT_ONCE = 20
+# A machine that builds beside the tests must not turn a store or a load into a miss.
+PATIENT = {"verify": "always", "plan": False, "store_seconds_max": 30.0, "load_seconds_max": 30.0,
+           "call_deadline": 5.0}
 
 
 def in_batches(engine, prompts, fresh):
@@ -38,7 +41,7 @@ def off(tmp_path_factory, model):
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory, model, big_daemon):
-    running = Engine(tmp_path_factory.mktemp("engine"), model, big_daemon.socket, {"verify": "always"})
+    running = Engine(tmp_path_factory.mktemp("engine"), model, big_daemon.socket, PATIENT)
     yield running
     running.kill()
 
@@ -154,6 +157,7 @@ def test_an_engine_with_another_seed_of_its_hashes_is_told(engine):
 
 
 def test_a_stopped_daemon_delays_nothing_for_long(engine, big_daemon, asked, right):
+    engine.do("options", store_seconds_max=1.0)
     big_daemon.pause()
     try:
         answers = engine.generate(asked[:AT_ONCE])
@@ -162,6 +166,7 @@ def test_a_stopped_daemon_delays_nothing_for_long(engine, big_daemon, asked, rig
         assert answer["finish"] == "length"
     finally:
         big_daemon.resume()
+    engine.do("options", store_seconds_max=30.0)
     assert eventually(lambda: engine.do("attached"))
 
 
@@ -182,7 +187,7 @@ def test_the_daemon_killed_and_restarted_under_load(engine, big_daemon, asked, r
 
 def test_a_second_engine_hits_what_the_first_stored_and_survives_its_death(
         tmp_path, model, big_daemon, engine, asked, right):
-    second = Engine(tmp_path, model, big_daemon.socket, {"verify": "always"})
+    second = Engine(tmp_path, model, big_daemon.socket, PATIENT)
     try:
         engine.fresh(asked[:60])
         second.ready()
@@ -202,7 +207,11 @@ def test_a_second_engine_hits_what_the_first_stored_and_survives_its_death(
         big_daemon.kill()
         big_daemon.start()
         assert eventually(lambda: second.do("attached"))
+        # Host memory outlived the daemon: its first batch hits already.
+        before = second.do("counters")
         assert tokens_of(in_batches(second, asked, fresh=True)) == tokens_of(right)
+        moved = delta(second, before)
+        assert moved["chunks_loaded"] > moved["chunks_stored"]
         assert tokens_of(in_batches(second, asked, fresh=True)) == tokens_of(right)
     finally:
         second.kill()
@@ -210,9 +219,10 @@ def test_a_second_engine_hits_what_the_first_stored_and_survives_its_death(
 
 def test_another_engine_configuration_never_sees_the_chunks(
         tmp_path, model, model_folder, big_daemon, engine, asked, right):
-    """Changed block size, and tiny's twin with other weights under the same served name."""
+    """Changed block size, and tiny's twin with other weights."""
     other = models.make(model_folder, "other", "float32")
-    engines = [Engine(tmp_path, other, big_daemon.socket), Engine(tmp_path, model, big_daemon.socket, block_size=64)]
+    engines = [Engine(tmp_path, other, big_daemon.socket, PATIENT),
+               Engine(tmp_path, model, big_daemon.socket, PATIENT, block_size=64, num_gpu_blocks_override=100)]
     try:
         for changed in engines:
             changed.ready()
@@ -221,6 +231,56 @@ def test_another_engine_configuration_never_sees_the_chunks(
         twin, smaller = engines
         assert tokens_of(twin.fresh(asked[:AT_ONCE])) != tokens_of(right[:AT_ONCE])
         assert tokens_of(smaller.fresh(asked[:AT_ONCE])) == tokens_of(right[:AT_ONCE])
+        # Its memory is too small for all: requests are preempted while their blocks are being stored.
+        before = smaller.do("preemptions")
+        first = smaller.fresh(asked[:AT_ONCE], max_tokens=100)
+        assert smaller.do("preemptions") > before
+        smaller.do("options", load=False, store=False)
+        assert tokens_of(smaller.fresh(asked[:AT_ONCE], max_tokens=100)) == tokens_of(first)
+        smaller.do("options", load=True, store=True)
+        assert tokens_of(smaller.fresh(asked[:AT_ONCE], max_tokens=100)) == tokens_of(first)
+        assert smaller.do("counters")["chunks_failed"] == 0
     finally:
         for changed in engines:
             changed.kill()
+
+
+@pytest.mark.parametrize("name", ["hybrid", "sliding"])
+def test_groups_of_layers_and_windows_are_kept_apart(name, tmp_path, model_folder, big_daemon):
+    """Sliding windows beside full attention (several groups), and nothing but windows. The engine's own cold answer
+    is the control."""
+    if big_daemon.process is None:
+        big_daemon.start()
+    engine = Engine(tmp_path, models.make(model_folder, name, "float32"), big_daemon.socket, PATIENT)
+    try:
+        engine.ready()
+        assert eventually(lambda: engine.do("attached"))
+        prompts = [prompt(3000 + i, 500 + 130 * i) for i in range(6)]
+        cold = [engine.fresh([p])[0] for p in prompts]
+        assert all(answer["cached"] == 0 for answer in cold)
+        for p, right in zip(prompts, cold):
+            (warm,) = engine.fresh([p])
+            assert (warm["tokens"], warm["cached"]) == (right["tokens"], (len(p) - 1) // BLOCK * BLOCK)
+        assert tokens_of(engine.fresh(prompts)) == tokens_of(cold)
+        # The next turn begins where the last one ended.
+        longer = [p + right["tokens"] + prompt(4000, 100) for p, right in zip(prompts, cold)]
+        first = engine.fresh(longer)
+        assert [a["cached"] > 0 for a in first] == [True] * 6
+        engine.do("options", load=False)
+        assert tokens_of(engine.fresh(longer)) == tokens_of(first)
+        engine.do("options", load=True)
+        # A failure at any position: right answers, no failed request, and not failed again.
+        one, right = prompts[-1], cold[-1]
+        for position in range((len(one) - 1) // BLOCK):
+            engine.do("damage", [position])
+            (answer,) = engine.fresh([one])
+            engine.do("damage", [])
+            assert (answer["tokens"], answer["finish"]) == (right["tokens"], "length"), position
+            failed = engine.do("counters")["chunks_failed"]
+            (answer,) = engine.fresh([one])
+            assert (answer["tokens"], answer["finish"]) == (right["tokens"], "length"), position
+            assert engine.do("counters")["chunks_failed"] == failed
+        assert engine.do("counters")["chunks_failed"] > 0
+        assert "the connector is off" not in engine.log()
+    finally:
+        engine.kill()

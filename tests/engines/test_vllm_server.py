@@ -22,7 +22,7 @@ def daemon(tmp_path_factory):
     """Not running yet."""
     made = Daemon(tmp_path_factory.mktemp("daemon"), 'host.capacity = "256MiB"')
     yield made
-    made.kill()
+    made.close()
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def events_port():
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, model, daemon, events_port):
     events = {"enable_kv_cache_events": True, "publisher": "zmq", "endpoint": f"tcp://*:{events_port}"}
-    running = Server(tmp_path_factory.mktemp("server"), model, daemon.socket, {"verify": "always"},
+    running = Server(tmp_path_factory.mktemp("server"), model, daemon.socket, {"verify": "always", "store_seconds_max": 5.0},
                      ["--dtype", "float32", "--kv-events-config", json.dumps(events)])
     yield running
     running.kill()
@@ -45,7 +45,7 @@ def server(tmp_path_factory, model, daemon, events_port):
 
 @pytest.fixture(scope="module")
 def tensor_parallel(tmp_path_factory, model, daemon):
-    running = Engine(tmp_path_factory.mktemp("tp"), model, daemon.socket, {"verify": "always"},
+    running = Engine(tmp_path_factory.mktemp("tp"), model, daemon.socket, {"verify": "always", "store_seconds_max": 5.0},
                      tensor_parallel_size=2)
     yield running
     running.kill()

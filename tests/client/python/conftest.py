@@ -8,4 +8,4 @@ from daemons import Daemon
 def daemon(tmp_path):
     running = Daemon(tmp_path).start()
     yield running
-    running.kill()
+    running.close()

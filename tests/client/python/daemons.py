@@ -11,11 +11,14 @@ PATIENCE = 30.0
 
 
 class Daemon:
-    def __init__(self, folder, more=""):
+    """keep: whether host memory outlives the daemon, in a holder process, for its next start."""
+
+    def __init__(self, folder, more="", keep=False):
         self.folder = pathlib.Path(folder)
         self.socket = str(self.folder / "kvtier.sock")
         self.config = self.folder / "kvtier.toml"
         capacity = "" if "host.capacity" in more else 'host.capacity = "64MiB"\n'
+        more += f'\ndaemon.keep = "{"holder" if keep else "off"}"'
         self.config.write_text(
             f'daemon.socket = "{self.socket}"\nhost.segment_bytes_min = "1MiB"\n{capacity}{more}\n')
         self.process = None
@@ -42,6 +45,17 @@ class Daemon:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+    def close(self):
+        """Kills it and the holder of its memory."""
+        self.kill()
+        wanted = f"{self.socket}.keep".encode()
+        for entry in pathlib.Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and wanted in (entry / "cmdline").read_bytes().split(b"\0"):
+                    os.kill(int(entry.name), signal.SIGKILL)
+            except (OSError, ValueError):
+                continue  # gone meanwhile
 
     def pause(self):
         self.process.send_signal(signal.SIGSTOP)

@@ -14,6 +14,8 @@ from vllm.distributed.kv_transfer.kv_connector.v1.base import (
     KVConnectorBase_V1,
     KVConnectorMetadata,
     KVConnectorRole,
+    KVConnectorTransferResults,
+    SupportsHMA,
 )
 from vllm.distributed.kv_transfer.kv_connector.v1.metrics import KVConnectorStats
 from vllm.logger import init_logger
@@ -50,7 +52,27 @@ def _guarded(otherwise: Callable[[], Any]) -> Callable[[F], F]:
     return decorate
 
 
-class KvTierConnector(KVConnectorBase_V1):
+def group_windows(kv_cache_config: Any) -> list[Optional[int]]:
+    """Of each group of layers: its sliding window in tokens, None for full attention. Raises ValueError where the
+    groups keep something else than blocks of equally many tokens."""
+    from vllm.v1.kv_cache_interface import FullAttentionSpec, SlidingWindowSpec
+
+    specs = [group.kv_cache_spec for group in kv_cache_config.kv_cache_groups]
+    if len({spec.block_size for spec in specs}) != 1:
+        raise ValueError(f"groups of KV memory with blocks of {[spec.block_size for spec in specs]} tokens are not "
+                         f"supported")
+    windows: list[Optional[int]] = []
+    for spec in specs:
+        if isinstance(spec, SlidingWindowSpec):
+            windows.append(spec.sliding_window)
+        elif isinstance(spec, FullAttentionSpec) or len(specs) == 1:
+            windows.append(None)
+        else:
+            raise ValueError(f"KV memory of the kind {type(spec).__name__} is not supported beside others")
+    return windows
+
+
+class KvTierConnector(KVConnectorBase_V1, SupportsHMA):
     _cache_hit_source = CacheHitSource.HOST
 
     def __init__(self, vllm_config: Any, role: KVConnectorRole, kv_cache_config: Any) -> None:
@@ -79,9 +101,7 @@ class KvTierConnector(KVConnectorBase_V1):
         options, parallel = self._options, config.parallel_config
         if parallel.pipeline_parallel_size > 1:
             raise ValueError("pipeline parallel engines are not supported by this version")
-        if len(kv_cache_config.kv_cache_groups) != 1:
-            raise ValueError(f"the model has {len(kv_cache_config.kv_cache_groups)} groups of KV memory; "
-                             f"one is supported (start with --disable-hybrid-kv-cache-manager)")
+        windows = group_windows(kv_cache_config)
         model = config.model_config
         fingerprint, named = options.model_fingerprint, True
         if not fingerprint:
@@ -91,23 +111,25 @@ class KvTierConnector(KVConnectorBase_V1):
                            "--revision or model_fingerprint, or a change of weights goes unnoticed.", model.model)
         scheduling = role == KVConnectorRole.SCHEDULER
         rank = 0 if scheduling else parallel.rank
-        spec = namespace.space_spec(config, kv_cache_config, 0, fingerprint, rank, options.blocks_per_chunk)
+        specs = [
+            namespace.space_spec(config, kv_cache_config, group, fingerprint, rank, options.blocks_per_chunk)
+            for group in range(len(windows))]
         side = "scheduler" if scheduling else f"worker {rank}"
         self._session = kvtier.Session(
-            socket=options.socket, name=f"vllm {side} {spec.model}"[:63], verify=options.verify,
+            socket=options.socket, name=f"vllm {side} {specs[0].model}"[:63], verify=options.verify,
             call_deadline=options.call_deadline if scheduling else 1.0)
-        space = self._session.open_space(spec)
-        block = kv_cache_config.kv_cache_groups[0].kv_cache_spec.block_size
+        spaces = [self._session.open_space(spec) for spec in specs]
         if scheduling:
+            block = kv_cache_config.kv_cache_groups[0].kv_cache_spec.block_size
             hashed = kv_cache_config.hash_block_size or block
             if hashed != block:
                 raise ValueError(f"hashes every {hashed} tokens with blocks of {block} are not supported")
             events = config.kv_events_config is not None and config.kv_events_config.enable_kv_cache_events
-            self._scheduler = Scheduler(self._session, space, options, block, events)
+            self._scheduler = Scheduler(self._session, spaces, windows, options, block, events)
         else:
-            self._worker = Worker(space, options, rank == 0)
+            self._worker = Worker(spaces, windows, options, rank == 0)
         threading.Thread(
-            target=self._greet, args=(self._session, spec, side, scheduling), name="kvtier-attach",
+            target=self._greet, args=(self._session, specs[0], side, scheduling), name="kvtier-attach",
             daemon=True).start()
 
     @staticmethod
@@ -159,20 +181,24 @@ class KvTierConnector(KVConnectorBase_V1):
         if self._scheduler is None:
             return StepMetadata()
         if self._off is not None:
-            return self._scheduler.drain()
+            return self._scheduler.drain(scheduler_output)
         try:
             return self._scheduler.build(scheduler_output)
         except Exception as error:
             self._turn_off(f"build_connector_meta: {type(error).__name__}: {error}", error)
-            return self._scheduler.drain()
+            return self._scheduler.drain(scheduler_output)
 
     @_guarded(lambda: None)
     def update_connector_output(self, connector_output: Any) -> None:
         assert self._scheduler is not None
         self._scheduler.ended(connector_output)
 
-    @_guarded(lambda: (False, None))
     def request_finished(self, request: Any, block_ids: list[int]) -> tuple[bool, Optional[dict[str, Any]]]:
+        return self.request_finished_all_groups(request, (block_ids,))
+
+    @_guarded(lambda: (False, None))
+    def request_finished_all_groups(
+            self, request: Any, block_ids: tuple[list[int], ...]) -> tuple[bool, Optional[dict[str, Any]]]:
         assert self._scheduler is not None
         return self._scheduler.finished(request, block_ids), None
 
@@ -186,8 +212,9 @@ class KvTierConnector(KVConnectorBase_V1):
         if self._worker is None:
             return
         try:
-            names = self._kv_cache_config.kv_cache_groups[0].layer_names
-            self._worker.register([kv_caches[name] for name in names], self._kv_cache_config.num_blocks)
+            groups = [[kv_caches[name] for name in group.layer_names]
+                      for group in self._kv_cache_config.kv_cache_groups]
+            self._worker.register(groups, self._kv_cache_config.num_blocks)
         except (ValueError, KeyError) as error:
             # Loads fail and are recomputed, nothing is stored.
             logger.error("kvtier: this engine's KV memory cannot be used, nothing will be cached: %s", error)
@@ -216,10 +243,12 @@ class KvTierConnector(KVConnectorBase_V1):
         if self._worker is not None:
             self._worker.save(self._step())
 
-    def get_finished(self, finished_req_ids: set[str]) -> tuple[Optional[set[str]], Optional[set[str]]]:
+    def get_transfer_results(self, finished_req_ids: set[str]) -> KVConnectorTransferResults:
         if self._worker is None:
-            return None, None
-        return self._worker.completed()
+            return KVConnectorTransferResults()
+        sent, received, failed = self._worker.completed()
+        return KVConnectorTransferResults(
+            finished_sending=sent, finished_recving=received, failed_recving=failed)
 
     def get_block_ids_with_load_errors(self) -> set[int]:
         return self._worker.take_failed_blocks() if self._worker is not None else set()

@@ -8,9 +8,10 @@ from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorMetadat
 
 @dataclass
 class Load:
-    """Chunks [first, first + count) into blocks; hashes name all chunks from 0 on."""
+    """Chunks [first, first + count) of one group of layers into blocks; hashes name all chunks from 0 on."""
 
     request: str
+    group: int
     hashes: list[bytes]
     first: int
     blocks: list[int]
@@ -24,10 +25,11 @@ class Load:
 
 @dataclass
 class Store:
-    """Some chunks of a request from blocks. Their KV was computed by steps whose results are known to be good."""
+    """Some chunks of a request and a group of layers from blocks, whose KV is known to be good after this step."""
 
     number: int
     request: str
+    group: int
     hashes: list[bytes]
     tokens: list[int]
     chunks: list[int]

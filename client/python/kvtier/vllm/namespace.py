@@ -99,14 +99,19 @@ def instruction_set() -> str:
     return "cpu:unknown"
 
 
-def identity(config: Any, kv_cache_config: Any, group: int, fingerprint: str) -> dict[str, Any]:
+def identity(config: Any, kv_cache_config: Any, fingerprint: str) -> dict[str, Any]:
     """Everything that has a say, as plain values."""
     import vllm
     from vllm.platforms import current_platform
 
     model, cache, parallel = config.model_config, config.cache_config, config.parallel_config
     hf = model.hf_config.to_dict()
-    spec = kv_cache_config.kv_cache_groups[group].kv_cache_spec
+    groups = []
+    for group in kv_cache_config.kv_cache_groups:
+        spec = group.kv_cache_spec
+        groups.append({
+            "spec": type(spec).__name__, "block": spec.block_size, "page_bytes": spec.page_size_bytes,
+            "sliding_window": getattr(spec, "sliding_window", None), "layers": list(group.layer_names)})
     return {
         "engine": "vllm",
         "engine_version": vllm.__version__,
@@ -116,14 +121,9 @@ def identity(config: Any, kv_cache_config: Any, group: int, fingerprint: str) ->
         "model_dtype": str(model.dtype),
         "quantization": str(model.quantization),
         "kv_dtype": str(cache.cache_dtype),
-        "block": spec.block_size,
+        "groups": groups,
         "hash_block": kv_cache_config.hash_block_size,
         "hash_algorithm": cache.prefix_caching_hash_algo,
-        "page_bytes": spec.page_size_bytes,
-        "spec": type(spec).__name__,
-        "sliding_window": getattr(spec, "sliding_window", None),
-        "layers": list(kv_cache_config.kv_cache_groups[group].layer_names),
-        "groups": len(kv_cache_config.kv_cache_groups),
         "device": current_platform.device_type,
         "layout": kv_cache_config.kv_cache_layout,
         "backend": str(getattr(getattr(config, "attention_config", None), "backend", None)),
@@ -139,9 +139,10 @@ def shard_count(config: Any) -> int:
 
 def space_spec(config: Any, kv_cache_config: Any, group: int, fingerprint: str, shard: int,
                blocks_per_chunk: int) -> kvtier.SpaceSpec:
+    """Of one group of layers and one rank. All groups of a model share their keys."""
     from vllm.platforms import current_platform
 
-    facts = identity(config, kv_cache_config, group, fingerprint)
+    facts = identity(config, kv_cache_config, fingerprint)
     facts["blocks_per_chunk"] = blocks_per_chunk
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
     spec = kv_cache_config.kv_cache_groups[group].kv_cache_spec

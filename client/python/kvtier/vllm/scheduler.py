@@ -3,8 +3,12 @@ nothing here waits for the daemon (a segment's first use may ask it once, within
 
 A chunk is promised only while this side holds a lease on it; the lease ends when the workers, with leases of
 their own, have loaded it. Chunks in a lower tier are brought up first, by threads of their own, while vLLM asks again
-at each step; after a deadline they are computed. KV is stored one step after it was computed, when the step is known to be good: what
-was computed behind a load that failed is never stored, on any rank.
+at each step; after a deadline they are computed.
+
+KV is stored one step after it was computed, when the step is known to be good: what was computed behind a load
+that failed is never stored, on any rank. A model with several groups of layers (full attention, sliding windows)
+has a space each. There, loads never run within a step, so a step cannot turn out bad, and KV is stored right after
+it: blocks that leave a window are gone one step later. Of a window's layers a hit needs only the last window.
 """
 from __future__ import annotations
 
@@ -29,6 +33,7 @@ _COUNTED_MISSES = ("unavailable", "absent", "lower", "shard")
 # Each waits for the daemon; the devices' queues are the daemon's to fill.
 _PREFETCH_THREADS = 4
 _PREFETCHES_MAX = 64
+_GROUP_TRIES = 16  # ends of a prefix that are tried when groups hold different parts of it
 _PREFILL_TOKENS_MIN = 64  # shorter ones measure overhead
 
 
@@ -38,21 +43,27 @@ class Tracked:
 
     request: Request
     lora: bytes = b""
-    chain: Optional[kvtier.KeyChain] = None
-    chain_hashes: int = 0  # chunks in `chain`
+    chain: Optional[kvtier.KeyChain] = None  # of the group that says how far a prefix reaches
+    chains: list[Optional[kvtier.KeyChain]] = field(default_factory=list)  # by group
+    chain_hashes: int = 0  # chunks in them
     asked: bool = False
-    promise: Optional[kvtier.Match] = None
+    promise: list[kvtier.Match] = field(default_factory=list)  # one a group
     first: int = 0  # chunk at which the promise begins
-    load: Optional[Load] = None  # given to the workers, outcome not known
+    promised: int = 0  # chunks
+    loads: list[Load] = field(default_factory=list)  # one a group, given to the workers, outcome not known
+    failed: bool = False  # a load of all groups did: computed, and not tried again
+    # (group, chunk) that failed: offered again whatever the index says, which the daemon may not have changed yet.
+    suspect: set[tuple[int, int]] = field(default_factory=set)
     prefetch: Optional[int] = None  # under way
     prefetch_until: float = 0.0  # waited for; 0: none was begun yet
-    stored: int = 0  # chunks before it are stored, being stored, or not ours to store
+    stored: list[int] = field(default_factory=list)  # by group: chunks before it are taken care of
     stores: set[int] = field(default_factory=set)  # under way
 
 
 @dataclass
 class OpenStore:
     request: str
+    group: int
     hashes: list[bytes]  # of the chunks, vLLM's own
     parents: list[Optional[bytes]]
     tokens: list[list[int]]
@@ -63,10 +74,16 @@ class OpenStore:
 
 
 class Scheduler:
-    def __init__(self, session: kvtier.Session, space: kvtier.Space, options: Options, block_size: int,
-                 events: bool) -> None:
+    def __init__(self, session: kvtier.Session, spaces: list[kvtier.Space], windows: list[Optional[int]],
+                 options: Options, block_size: int, events: bool) -> None:
+        """spaces, windows: by group of layers; a window in tokens, None for full attention."""
         self._session = session
-        self._space = space
+        self._spaces = spaces
+        self._windows = windows
+        # The group that says how far a prefix reaches; those with windows only shorten it.
+        self._main = windows.index(None) if None in windows else 0
+        self._whole = windows == [None]  # one group, which keeps every block
+        space = self._space = spaces[self._main]
         self._options = options
         self._per_chunk = options.blocks_per_chunk
         self._block_size = block_size
@@ -76,6 +93,7 @@ class Scheduler:
         self._events: list[Any] = []
         self._tracked: dict[str, Tracked] = {}
         self._open_stores: dict[int, OpenStore] = {}
+        self._window_stores: set[int] = set()  # of these, whose blocks may be freed while the request runs
         self._last_store = 0
         self._loads: list[Load] = []
         self._finishing: list[str] = []
@@ -121,7 +139,9 @@ class Scheduler:
     def _refold(self, state: Tracked) -> None:
         end = len(state.request.block_hashes) // self._per_chunk
         tokens = state.request.all_token_ids[:end * self._chunk_tokens]
-        state.chain = self._space.fold(self._hashes(state, 0, end), tokens) if end else None
+        hashes = self._hashes(state, 0, end)
+        state.chains = [space.fold(hashes, tokens) if end else None for space in self._spaces]
+        state.chain = state.chains[self._main]
         state.chain_hashes = end
 
     def _chain(self, state: Tracked) -> Optional[kvtier.KeyChain]:
@@ -144,12 +164,12 @@ class Scheduler:
             state = self._tracked[request.request_id]
         if self._prefetch_running(state):
             return None, False
-        state.promise = None
-        state.stored = 0
+        state.promise = []
+        state.stored = [0] * len(self._spaces)
         first = computed // self._chunk_tokens
         # One token must be left to compute: its logits are wanted.
         chunks = (request.num_tokens - 1) // self._chunk_tokens
-        if (not self._options.load or request.skip_reading_prefix_cache or chunks <= first
+        if (not self._options.load or state.failed or request.skip_reading_prefix_cache or chunks <= first
                 or computed % self._chunk_tokens):
             return 0, False
         if not state.asked:
@@ -157,7 +177,7 @@ class Scheduler:
             self.stats.add("tokens_asked", (chunks - first) * self._chunk_tokens)
         match = self._match(state, first, chunks - first)
         if match is not None and match.chunks_lower and self._begin_prefetch(state, match, first):
-            state.promise, state.first = match, first  # what is here stays here until then
+            state.promise = [match]  # what is here stays here until then
             return None, False
         if match is None:
             self.stats.add("misses_unavailable")
@@ -165,14 +185,58 @@ class Scheduler:
         if match.ended != "none":
             reason = match.ended if match.ended in _COUNTED_MISSES else "other"
             self.stats.add(f"misses_{reason}")
-        count = match.chunks
+        count, promise = match.chunks, [match]
+        if not self._whole:
+            end = first + count
+            if self._windows[self._main] is not None:
+                end = self._last_cached(state, first, first + chunks)
+            count, promise = self._match_groups(state, first, end)
         tokens = count * self._chunk_tokens
         if count == 0 or tokens < self._options.load_tokens_min:
             return 0, False
-        state.promise, state.first = match, first
+        state.promise, state.first, state.promised = promise, first, count
         seconds = count * self._space.spec.chunk_bytes / self._load_rate
         self.stats.add("tokens_promised", tokens)
-        return tokens, seconds > self._options.async_load_seconds
+        # With several groups or windows, loads never run within a step (see above).
+        return tokens, not self._whole or seconds > self._options.async_load_seconds
+
+    def _window_start(self, group: int, first: int, end: int) -> int:
+        """The first chunk of [first, end) that this group needs to go on at `end`."""
+        window = self._windows[group]
+        if window is None:
+            return first
+        return max(first, (end * self._chunk_tokens - window + 1) // self._chunk_tokens)
+
+    def _last_cached(self, state: Tracked, first: int, end: int) -> int:
+        """Behind the last chunk of [first, end) that is cached, where all groups have windows."""
+        at = last = first
+        while at < end:
+            present = self._space.lookup(state.chain, at).chunks if state.chain is not None else 0
+            last = at + present if present else last
+            at += present or 1
+        return min(last, end)
+
+    def _match_groups(self, state: Tracked, first: int, end: int) -> tuple[int, list[kvtier.Match]]:
+        """The longest prefix up to `end` of which all groups have what they need, leased."""
+        for _ in range(_GROUP_TRIES):
+            promise: list[kvtier.Match] = []
+            reach = end
+            for group, space in enumerate(self._spaces):
+                start = self._window_start(group, first, end)
+                chain = state.chains[group]
+                if chain is None:
+                    return 0, []
+                match = space.match(chain, first=start, chunks_max=end - start, touch=group == self._main)
+                promise.append(match)
+                if match.chunks < end - start:
+                    # What ends here: a hole of this group. Before it, its chunks may do.
+                    reach = min(reach, start + match.chunks, end - 1)
+            if reach == end:
+                return end - first, promise
+            if reach <= first:
+                break
+            end = reach
+        return 0, []
 
     def _match(self, state: Tracked, first: int, chunks: int) -> Optional[kvtier.Match]:
         chain = self._chain(state)
@@ -220,23 +284,29 @@ class Scheduler:
 
     def allocated(self, request: Request, blocks: Any, tokens: int) -> None:
         state = self._tracked.get(request.request_id)
-        if state is None or tokens == 0 or state.promise is None or state.load is not None:
+        if state is None or tokens == 0 or not state.promise or state.loads:
             return
-        count = min(tokens // self._chunk_tokens, state.promise.chunks)
-        end = state.first + count
-        block_ids = blocks.get_block_ids()[0]
-        chosen = block_ids[state.first * self._per_chunk:end * self._per_chunk]
-        state.load = Load(
-            request.request_id, self._hashes(state, 0, end), state.first, list(chosen),
-            self._load_deadline(state, state.first), False)
-        self._loads.append(state.load)
+        end = state.first + min(tokens // self._chunk_tokens, state.promised)
+        hashes, seconds = self._hashes(state, 0, end), self._load_deadline(state, state.first)
+        per = self._per_chunk
+        for group, block_ids in enumerate(blocks.get_block_ids()):
+            first = self._window_start(group, state.first, end)
+            while first < end and 0 in block_ids[first * per:(first + 1) * per]:
+                first += 1  # no block was given to it: out of the window
+            if first < end:
+                state.loads.append(Load(request.request_id, group, hashes, first,
+                                        list(block_ids[first * per:end * per]), seconds, False))
+        self._loads += state.loads
 
     def _load_deadline(self, state: Tracked, first: int) -> float:
         """Past it, computing would have been done; but never below what a busy machine needs."""
         most = self._options.load_seconds_max
         if not self._options.plan or state.chain is None:
             return most
-        plan = self._space.plan(self._space.lookup(state.chain, first), first)
+        try:
+            plan = self._space.plan(self._space.lookup(state.chain, first), first)
+        except kvtier.Error:
+            return most
         return min(most, max(0.2, plan.load_deadline)) if plan.load_deadline > 0 else most
 
     # Steps
@@ -251,67 +321,83 @@ class Scheduler:
         meta.stores, self._final_stores = self._final_stores, []
         # Blocks that a load of this or an unfinished step fills may be shared already: nothing is stored from
         # blocks before it is known that they hold what they should.
-        settled = not any(s.load and not s.load.asynchronous for s in self._tracked.values())
-        for state in self._tracked.values():
-            if state.load is None and state.prefetch is None:
-                state.promise = None  # a promise that was not taken up is asked for again
+        settled = not any(s.loads and not s.loads[0].asynchronous for s in self._tracked.values())
+        meta.fence.extend(self._window_stores)
+        for name, state in self._tracked.items():
+            if not state.loads and state.prefetch is None:
+                state.promise = []  # a promise that was not taken up is asked for again
             if state.request.status.name == "PREEMPTED":
                 meta.fence.extend(state.stores)
-            elif settled and state.load is None and self._options.store:
-                self._store_computed(state, meta.stores)
+            elif settled and not state.loads and self._options.store:
+                self._store_computed(state, scheduled.get(name, 0), meta.stores)
         meta.prefill = self._prefill(output, meta)
         return meta
 
-    def drain(self) -> StepMetadata:
+    def drain(self, output: Any) -> StepMetadata:
         """The connector was turned off: what is under way comes to its end, nothing new begins."""
         meta = StepMetadata(loads=self._loads, finishing=self._finishing, fence=list(self._open_stores))
         self._loads, self._finishing = [], []
         for load in meta.loads:
-            load.asynchronous = False
+            load.asynchronous = load.request not in output.num_scheduled_tokens
         return meta
 
-    def _store_computed(self, state: Tracked, into: list[Store]) -> None:
+    def _store_computed(self, state: Tracked, scheduled: int, into: list[Store]) -> None:
         request = state.request
-        # What steps that have ended computed: in flight and just scheduled ones may still turn out bad.
+        # What steps that have ended computed: in flight and just scheduled ones may still turn out bad, unless
+        # loads never run within a step.
         computed = request.num_computed_tokens - request.num_in_flight_tokens
+        if not self._whole:
+            computed = request.num_computed_tokens + scheduled
         end = min(computed // self._chunk_tokens, len(request.block_hashes) // self._per_chunk)
-        if end <= state.stored:
+        if not state.stored or end <= min(state.stored):
             return
-        chunks = self._missing(state, state.stored, end)
-        state.stored = end
-        if not chunks:
-            return
-        (block_ids,) = self._kv_cache_manager.get_block_ids(request.request_id)
-        into.append(self._store(state, chunks, block_ids))
+        self._store_up_to(state, end, self._kv_cache_manager.get_block_ids(request.request_id), into)
 
-    def _missing(self, state: Tracked, first: int, end: int) -> list[int]:
+    def _store_up_to(self, state: Tracked, end: int, block_ids: tuple[list[int], ...], into: list[Store]) -> None:
+        per = self._per_chunk
+        for group, ids in enumerate(block_ids):
+            reach = min(end, len(ids) // per)
+            if reach <= state.stored[group]:
+                continue
+            chunks = self._missing(state, group, state.stored[group], reach)
+            state.stored[group] = reach
+            # Block 0 is none: it was out of the window before it was stored.
+            chunks = [chunk for chunk in chunks if 0 not in ids[chunk * per:(chunk + 1) * per]]
+            if chunks:
+                into.append(self._store(state, group, chunks, ids))
+
+    def _missing(self, state: Tracked, group: int, first: int, end: int) -> list[int]:
         """Chunks of [first, end) that are not cached. Advice; without a daemon, none: nothing can be stored."""
-        chain = self._chain(state)
+        self._chain(state)
+        chain = state.chains[group] if state.chains else None
         if chain is None or not self._session.attached:
             return []
         missing = []
-        at = first
+        at, space = first, self._spaces[group]
         while at < end:
             if self._ranks == 1:
-                present = self._space.lookup(chain, at).chunks
+                present = space.lookup(chain, at).chunks
             else:
-                present = self._space.match(chain, first=at, chunks_max=end - at, touch=False).chunks
+                present = space.match(chain, first=at, chunks_max=end - at, touch=False).chunks
             at += present
             if at < end:
                 missing.append(at)
                 at += 1
+        missing = sorted({*missing, *(chunk for g, chunk in state.suspect if g == group and first <= chunk < end)})
         self.stats.add("chunks_present", end - first - len(missing))
         return missing
 
-    def _store(self, state: Tracked, chunks: list[int], block_ids: list[int]) -> Store:
+    def _store(self, state: Tracked, group: int, chunks: list[int], block_ids: list[int]) -> Store:
         self._last_store += 1
         request, end = state.request, chunks[-1] + 1
         per, tokens = self._per_chunk, self._chunk_tokens
         blocks = [block for chunk in chunks for block in block_ids[chunk * per:(chunk + 1) * per]]
-        store = Store(self._last_store, request.request_id, self._hashes(state, 0, end),
+        store = Store(self._last_store, request.request_id, group, self._hashes(state, 0, end),
                       list(request.all_token_ids[:end * tokens]), chunks, blocks)
         state.stores.add(store.number)
-        known = OpenStore(request.request_id, [], [], [], chunks, None)
+        if self._windows[group] is not None:
+            self._window_stores.add(store.number)
+        known = OpenStore(request.request_id, group, [], [], [], chunks, None)
         if self._events_wanted:
             hashes = request.block_hashes
             known.hashes = [hashes[(chunk + 1) * per - 1] for chunk in chunks]
@@ -338,14 +424,18 @@ class Scheduler:
         received = output.finished_recving or ()
         report = output.kv_connector_worker_meta
         loaded = report.loaded if isinstance(report, WorkerReport) else ()
+        failed = output.failed_recving or ()
         for name, state in self._tracked.items():
-            load = state.load
-            if load is None or name not in (received if load.asynchronous else loaded):
+            if not state.loads or name not in (received if state.loads[0].asynchronous else loaded):
                 continue
-            state.load = state.promise = None
-            if any(block in invalid for block in load.blocks):
+            state.failed = state.failed or name in failed
+            suspect = {(load.group, load.first + i // self._per_chunk) for load in state.loads
+                       for i, block in enumerate(load.blocks) if name in failed or block in invalid}
+            if suspect:
                 # Computed anew, by a step that has not ended: stored after it.
-                state.stored = 0
+                state.suspect |= suspect
+                state.stored = [0] * len(self._spaces)
+            state.loads, state.promise = [], []
         if isinstance(report, WorkerReport):
             self._hear(report)
 
@@ -362,6 +452,7 @@ class Scheduler:
             if known.ranks < self._ranks:
                 continue
             del self._open_stores[number]
+            self._window_stores.discard(number)
             state = self._tracked.get(known.request)
             if state is not None:
                 state.stores.discard(number)
@@ -380,7 +471,8 @@ class Scheduler:
                 block_hashes=[external(known.hashes[i])],
                 parent_block_hash=None if parent is None else external(parent),
                 token_ids=known.tokens[i], block_size=self._chunk_tokens, lora_id=None,
-                medium=MEDIUM_CPU, lora_name=known.lora_name))
+                medium=MEDIUM_CPU, lora_name=known.lora_name, group_idx=known.group,
+                kv_cache_spec_sliding_window=self._windows[known.group]))
 
     def take_events(self) -> Iterable[Any]:
         taken, self._events = self._events, []
@@ -388,24 +480,17 @@ class Scheduler:
 
     # Requests go
 
-    def finished(self, request: Request, block_ids: list[int]) -> bool:
+    def finished(self, request: Request, block_ids: tuple[list[int], ...]) -> bool:
         """Whether its blocks must be kept until its stores have ended."""
         state = self._tracked.pop(request.request_id, None)
         if state is None:
             return False
         self._loads = [load for load in self._loads if load.request != request.request_id]
-        if state.load is None and self._options.store and request.num_computed_tokens:
-            final: list[Store] = []
+        if not state.loads and state.stored and self._options.store:
             computed = request.num_computed_tokens - request.num_in_flight_tokens
-            end = min(computed // self._chunk_tokens, len(request.block_hashes) // self._per_chunk,
-                      len(block_ids) // self._per_chunk)
-            if end > state.stored:
-                chunks = self._missing(state, state.stored, end)
-                if chunks:
-                    final.append(self._store(state, chunks, block_ids))
-            self._final_stores.extend(final)
+            end = min(computed // self._chunk_tokens, len(request.block_hashes) // self._per_chunk)
+            self._store_up_to(state, end, block_ids, self._final_stores)
         if not state.stores:
             return False
         self._finishing.append(request.request_id)
         return True
-

@@ -4,6 +4,7 @@ Nothing here fails a request: a load that did not come is reported, and vLLM com
 """
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -16,6 +17,7 @@ from .stats import KvTierStats
 if TYPE_CHECKING:
     import torch
 
+logger = logging.getLogger("vllm.kvtier")
 # An empty step waits this long for stores: a loop of empty steps would take the CPU from them.
 _IDLE_WAIT = 0.002
 
@@ -39,32 +41,39 @@ def paged_layout(tensors: list[torch.Tensor], num_blocks: int) -> kvtier.PagedLa
 
 
 class Worker:
-    def __init__(self, space: kvtier.Space, options: Options, first_rank: bool) -> None:
-        self._space = space
+    def __init__(self, spaces: list[kvtier.Space], windows: list[Optional[int]], options: Options,
+                 first_rank: bool) -> None:
+        """spaces, windows: by group of layers; a window in tokens, None for full attention."""
+        self._spaces = spaces
+        self._whole = windows == [None]
         self._options = options
         self._first_rank = first_rank
         self._mover = kvtier.Mover(
             jobs_max=max(1, options.store_queue_jobs), bytes_max=options.store_queue_bytes)
-        self._layout: Optional[kvtier.PagedLayout] = None
+        self._layouts: list[kvtier.PagedLayout] = []  # by group; none: the memory cannot be used
         self._memory: Any = None  # keeps the engine's tensors
         self._store_jobs: dict[int, Store] = {}  # by the mover's number
         self._load_jobs: dict[int, Load] = {}
         self._job_of_store: dict[int, int] = {}
         self._open: dict[str, int] = {}  # stores under way, by request
         self._finishing: set[str] = set()
+        self._loading: dict[str, int] = {}  # groups whose loads are under way, by request
         self._received: set[str] = set()
+        self._failed: set[str] = set()  # of several groups
         self._failed_blocks: set[int] = set()
         self._report = WorkerReport()
         self._loaded: set[str] = set()
         self._began: Optional[float] = None
+        self._complained = False
         self.stats = KvTierStats()
 
-    def register(self, tensors: list[torch.Tensor], num_blocks: int) -> None:
-        layout = paged_layout(tensors, num_blocks)
-        due = self._space.spec.chunk_bytes // self._options.blocks_per_chunk
-        if layout.block_bytes != due:
-            raise ValueError(f"a block has {layout.block_bytes} bytes where {due} were announced")
-        self._layout, self._memory = layout, tensors
+    def register(self, groups: list[list[torch.Tensor]], num_blocks: int) -> None:
+        layouts = [paged_layout(tensors, num_blocks) for tensors in groups]
+        for layout, space in zip(layouts, self._spaces):
+            due = space.spec.chunk_bytes // self._options.blocks_per_chunk
+            if layout.block_bytes != due:
+                raise ValueError(f"a block has {layout.block_bytes} bytes where {due} were announced")
+        self._layouts, self._memory = layouts, groups
 
     # A step begins
 
@@ -78,36 +87,52 @@ class Worker:
 
     def load(self, meta: StepMetadata) -> None:
         for load in meta.loads:
-            if not load.asynchronous:
-                self._load_now(load)
-            elif not self._begin_load(load):
-                self._load_now(load)
-                self._received.add(load.request)
+            if load.asynchronous:
+                self._loading[load.request] = self._loading.get(load.request, 0) + 1
+        for load in meta.loads:
+            if not load.asynchronous or not self._begin_load(load):
+                begin = time.monotonic()
+                done, moved = self._load_now(load)
+                self._ended(load, done, moved, time.monotonic() - begin)
 
     def _begin_load(self, load: Load) -> bool:
-        chain = self._space.fold(load.hashes)
-        if chain is None or self._layout is None:
-            return False
-        job = self._mover.submit_load(
-            self._space, chain, load.first, load.count, self._layout, load.blocks, load.seconds_max)
+        space, job = self._spaces[load.group], None
+        try:
+            chain = space.fold(load.hashes)
+            if chain is not None and self._layouts:
+                job = self._mover.submit_load(
+                    space, chain, load.first, load.count, self._layouts[load.group], load.blocks, load.seconds_max)
+        except kvtier.Error as error:
+            self._complain(error)
         if job is not None:
             self._load_jobs[job] = load
         return job is not None
 
-    def _load_now(self, load: Load) -> None:
-        done, moved, begin = 0, 0, time.monotonic()
-        chain = self._space.fold(load.hashes)
-        if chain is not None and self._layout is not None:
-            with self._space.match(chain, first=load.first) as match:
-                if match.chunks:
-                    loaded = self._space.load_blocks(
-                        match, self._layout, load.blocks[:match.chunks * self._options.blocks_per_chunk],
-                        chunks=match.chunks, timeout=load.seconds_max)
-                    done, moved = loaded.chunks, loaded.bytes
-        self._loaded.add(load.request)
-        self._count_load(load, done, moved, time.monotonic() - begin)
+    def _load_now(self, load: Load) -> tuple[int, int]:
+        """Chunks and bytes that came, from the first."""
+        space = self._spaces[load.group]
+        try:
+            chain = space.fold(load.hashes)
+            if chain is None or not self._layouts:
+                return 0, 0
+            with space.match(chain, first=load.first, chunks_max=load.count) as match:
+                if match.chunks == 0:
+                    return 0, 0
+                loaded = space.load_blocks(
+                    match, self._layouts[load.group], load.blocks[:match.chunks * self._options.blocks_per_chunk],
+                    chunks=match.chunks, timeout=load.seconds_max)
+                return loaded.chunks, loaded.bytes
+        except kvtier.Error as error:
+            self._complain(error)
+            return 0, 0
 
-    def _count_load(self, load: Load, done: int, moved: int, seconds: float) -> None:
+    def _complain(self, error: Exception) -> None:
+        """Once: what cannot be loaded is computed, what cannot be stored is not cached."""
+        if not self._complained:
+            logger.error("kvtier: %s", error)
+        self._complained = True
+
+    def _ended(self, load: Load, done: int, moved: int, seconds: float) -> None:
         self.stats.add("chunks_loaded", done)
         self.stats.add("load_bytes", moved)
         self.stats.add("load_seconds", seconds)
@@ -115,25 +140,40 @@ class Worker:
         self._report.load_seconds += seconds
         if done < load.count:
             self.stats.add("chunks_failed", load.count - done)
-            self._failed_blocks.update(load.blocks[done * self._options.blocks_per_chunk:])
+            if not self._whole:
+                self._failed.add(load.request)
+            else:
+                self._failed_blocks.update(load.blocks[done * self._options.blocks_per_chunk:])
+        if not load.asynchronous:
+            self._loaded.add(load.request)
+            return
+        self._loading[load.request] -= 1
+        if self._loading[load.request] == 0:
+            del self._loading[load.request]
+            self._received.add(load.request)
 
     # A step ends
 
     def save(self, meta: StepMetadata) -> None:
         if meta.prefill is not None and self._began is not None and self._first_rank:
             seconds = time.monotonic() - self._began
-            self._space.report_prefill(meta.prefill.tokens, meta.prefill.context, seconds)
+            for space in self._spaces:
+                space.report_prefill(meta.prefill.tokens, meta.prefill.context, seconds)
         for store in meta.stores:
             self._begin_store(store)
         if meta.idle and self._store_jobs:
             self._mover.wait(list(self._store_jobs), _IDLE_WAIT)
 
     def _begin_store(self, store: Store) -> None:
-        job = None
-        chain = self._space.fold(store.hashes, store.tokens)
-        if chain is not None and self._layout is not None:
-            job = self._mover.submit_store(
-                self._space, chain, store.chunks, self._layout, store.blocks, self._options.store_seconds_max)
+        space, job = self._spaces[store.group], None
+        try:
+            chain = space.fold(store.hashes, store.tokens)
+            if chain is not None and self._layouts:
+                job = self._mover.submit_store(
+                    space, chain, store.chunks, self._layouts[store.group], store.blocks,
+                    self._options.store_seconds_max)
+        except kvtier.Error as error:
+            self._complain(error)
         if job is None:
             self.stats.add("chunks_dropped", len(store.chunks))
             self._report.stores[store.number] = (1, frozenset())
@@ -142,20 +182,22 @@ class Worker:
         self._job_of_store[store.number] = job
         self._open[store.request] = self._open.get(store.request, 0) + 1
 
-    def completed(self) -> tuple[set[str], set[str]]:
-        """Requests whose stores have all ended after they finished, and whose loads have ended."""
+    def completed(self) -> tuple[set[str], set[str], set[str]]:
+        """Requests whose stores have all ended after they finished; whose loads have ended; of these, those that
+        must be computed from their beginning."""
         for completion in self._mover.poll():
             store = self._store_jobs.pop(completion.id, None)
             if store is not None:
                 self._stored(store, completion)
                 continue
-            load = self._load_jobs.pop(completion.id)
-            self._count_load(load, completion.chunks, completion.bytes, completion.seconds)
-            self._received.add(load.request)
+            self._ended(
+                self._load_jobs.pop(completion.id), completion.chunks, completion.bytes, completion.seconds)
         sent = {name for name in self._finishing if name not in self._open}
         self._finishing -= sent
         received, self._received = self._received, set()
-        return sent, received
+        failed = self._failed & received
+        self._failed -= failed
+        return sent, received, failed
 
     def _stored(self, store: Store, completion: kvtier.Completion) -> None:
         del self._job_of_store[store.number]
