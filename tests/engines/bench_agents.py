@@ -62,7 +62,7 @@ def main():
             engine.ready()
             infinite = Infinite()
             asked = best = hit = 0
-            for ids in prompts:
+            for ids in filter(None, prompts):
                 (answer,) = engine.fresh([ids], max_tokens=1, logprobs=False)
                 asked += len(ids)
                 best += infinite.hit(ids)

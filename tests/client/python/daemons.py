@@ -18,6 +18,8 @@ class Daemon:
         self.socket = str(self.folder / "kvtier.sock")
         self.config = self.folder / "kvtier.toml"
         capacity = "" if "host.capacity" in more else 'host.capacity = "64MiB"\n'
+        (self.folder / "state").mkdir(exist_ok=True)
+        more += f'\ndaemon.state_directory = "{self.folder / "state"}"'
         more += f'\ndaemon.keep = "{"holder" if keep else "off"}"'
         self.config.write_text(
             f'daemon.socket = "{self.socket}"\nhost.segment_bytes_min = "1MiB"\n{capacity}{more}\n')
