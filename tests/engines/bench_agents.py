@@ -67,6 +67,7 @@ def main():
                 asked += len(ids)
                 best += infinite.hit(ids)
                 hit += answer["cached"]
+            engine.do("reset")
             counted = engine.do("counters")
         finally:
             engine.kill()
@@ -74,7 +75,7 @@ def main():
     print(f"{len(prompts)} requests of {options.sessions} sessions, {asked} tokens, chunks of {BLOCK}: hit "
           f"{100 * hit / asked:.2f} %, an infinite cache {100 * best / asked:.2f} % (within 1 point)")
     print(f"  chunks stored {counted['chunks_stored']}, loaded {counted['chunks_loaded']}, failed "
-          f"{counted['chunks_failed']}, refused {counted['chunks_refused']}")
+          f"{counted['chunks_failed']}, refused {counted['chunks_refused']}, dropped {counted['chunks_dropped']}")
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ class Engine:
         for _ in range(200):
             if not core.scheduler.has_requests():
                 return
-            core.step_fn() if hasattr(core, "step_fn") else core.step()
+            self.llm.llm_engine.step()  # counts what the step reports
 
     def counters(self):
         return {m.name.removeprefix("vllm:kvtier_"): m.value for m in self.llm.get_metrics()

