@@ -13,7 +13,7 @@ void require(bool holds) {
   if (!holds) std::abort();
 }
 
-Page page_of(const uint8_t* data, size_t bytes, bool seal) {
+[[maybe_unused]] Page page_of(const uint8_t* data, size_t bytes, bool seal) {
   Page page = {};
   if (bytes > 0) std::memcpy(page.data(), data, std::min(bytes, page.size()));
   if (seal) {
