@@ -74,9 +74,15 @@ uint64_t Core::mean_use_ns(const Segment& segment) {
 void Core::drain_segment(Segment& segment) {
   Tenant& tenant = *tenants_[segment.tenant];
   std::vector<SlotId> valid;
+  const uint64_t now = clock_.now_ns();
   for (SlotId slot = segment.first; slot < segment.first + segment.slots; ++slot) {
     const SlotState state = host_->slots()[slot].state.load(std::memory_order_relaxed);
-    if (state == SlotState::kValid && !stays_until_written(tenant, slot)) valid.push_back(slot);
+    // What a prefetch has promised stays until it is leased or its time is over; a later sweep
+    // comes.
+    if (state == SlotState::kValid && notes(slot).held_until_ns <= now &&
+        !stays_until_written(tenant, slot)) {
+      valid.push_back(slot);
+    }
     // Quarantine ends with the memory itself.
     if (state == SlotState::kQuarantined && notes(slot).holds == 0) {
       host_->slots()[slot].state.store(SlotState::kRetired, std::memory_order_relaxed);

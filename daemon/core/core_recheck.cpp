@@ -10,6 +10,7 @@
 #include "daemon/memory/guard.hpp"
 #include "kernels/checksum.hpp"
 #include "kvtier/wire/chunk_header.hpp"
+#include "kvtier/wire/header_checksum.hpp"
 
 namespace kvtier::daemon {
 
@@ -42,7 +43,8 @@ struct Core::RecheckBatch {
         std::memcpy(&header, item.data, sizeof header);
         sound =
             header.magic == wire::kChunkMagic && header.key == item.key &&
-            header.generation == item.generation &&
+            header.generation == item.generation && header.header_bytes == item.header_bytes &&
+            header.header_checksum == wire::header_checksum_of(item.data, item.header_bytes) &&
             (header.flags & wire::kHeaderHasChecksum) != 0 && header.checksum == item.checksum &&
             kernels::hash_only(item.data + item.header_bytes, item.payload_bytes) == item.checksum;
       });

@@ -23,8 +23,8 @@ struct ChunkName {
 
 // Keys are the same in all shards and spaces, as with one prompt for several models.
 inline ChunkKey key_of(const ChunkName& name) {
-  const uint64_t words[2] = {uint64_t{name.tenant} << 32 | 0x5157, uint64_t{name.prompt} << 32 |
-                                                                       name.position};
+  const uint64_t words[2] = {uint64_t{name.tenant} << 32 | 0x5157,
+                             uint64_t{name.prompt} << 32 | name.position};
   const XXH128_hash_t hash = XXH3_128bits(words, sizeof words);
   return {hash.low64 | 1, hash.high64};
 }
@@ -49,13 +49,15 @@ inline void fill_content(const ChunkName& name, std::span<std::byte> out) {
   }
 }
 
-inline bool is_content(const ChunkName& name, std::span<const std::byte> bytes) {
+// How many words are not what they must be.
+inline uint64_t wrong_words(const ChunkName& name, std::span<const std::byte> bytes) {
   const uint64_t seed = content_seed(name);
+  uint64_t wrong = 0;
   for (size_t i = 0; i + 8 <= bytes.size(); i += 8) {
     const uint64_t word = content_word(seed, i / 8);
-    if (std::memcmp(bytes.data() + i, &word, 8) != 0) return false;
+    if (std::memcmp(bytes.data() + i, &word, 8) != 0) ++wrong;
   }
-  return true;
+  return wrong;
 }
 
 }  // namespace kvtier::simulation

@@ -114,8 +114,15 @@ std::unique_ptr<Tier> Environment::make_tier() {
     slab.uuid[0] = static_cast<decltype(slab.uuid)::value_type>(i + 1);
     auto opened = nvme::open_slab(std::move(disk), slab);
     if (!opened.ok()) {
-      error_ = opened.error().message();
-      return nullptr;
+      // Both superblocks were overwritten by misdirected writes, say: served without this device,
+      // as the daemon does, until somebody puts in another.
+      devices_[i].disk = nullptr;
+      nvme::Slab failed;
+      failed.name = slab.name;
+      failed.failure = opened.error().message();
+      slabs.push_back(std::move(failed));
+      devices_[i].medium = std::make_shared<SimulatedMedium>(devices_[i].medium->size_bytes());
+      continue;
     }
     slabs.push_back(std::move(opened).value());
   }
@@ -157,9 +164,10 @@ void Environment::stop(Ending ending, std::unique_ptr<Core> core) {
     core->close();
   } else {
     for (const auto& [name, fd] : keeper_.fds()) copy_pieces(name, fd, &before);
-    const CrashKind kind =
-        ending == Ending::kKill ? CrashKind::kKill : CrashKind::kPowerCut;
-    for (Device& device : devices_) device.disk->crash(kind);
+    const CrashKind kind = ending == Ending::kKill ? CrashKind::kKill : CrashKind::kPowerCut;
+    for (Device& device : devices_) {
+      if (device.disk != nullptr) device.disk->crash(kind);
+    }
     if (metadata_ != nullptr) metadata_->crash(ending == Ending::kKill ? 0 : random_.below(20));
   }
   core.reset();

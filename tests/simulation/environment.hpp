@@ -12,8 +12,8 @@
 #include "daemon/io/simulated_disk.hpp"
 #include "daemon/io/simulated_metadata.hpp"
 #include "daemon/keep/fd_keeper.hpp"
-#include "daemon/tiers/tier.hpp"
 #include "daemon/memory/clock.hpp"
+#include "daemon/tiers/tier.hpp"
 #include "tests/simulation/random.hpp"
 
 namespace kvtier::simulation {

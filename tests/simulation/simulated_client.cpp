@@ -38,11 +38,10 @@ LeaseResult take_lease(const Attachment& attachment, uint32_t space_id, ChunkKey
   memory.cell(cell).store(result.found.place.word(), std::memory_order_release);
   result.revocations = memory.header().revocations.load(std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  const bool held =
-      view.entries[result.found.entry].host_place.load(std::memory_order_acquire) ==
-          result.found.place.word() &&
-      view.header->epoch.load(std::memory_order_acquire) == attachment.epoch &&
-      memory.header().ended.load(std::memory_order_acquire) == 0;
+  const bool held = view.entries[result.found.entry].host_place.load(std::memory_order_acquire) ==
+                        result.found.place.word() &&
+                    view.header->epoch.load(std::memory_order_acquire) == attachment.epoch &&
+                    memory.header().ended.load(std::memory_order_acquire) == 0;
   if (!held) memory.cell(cell).store(0, std::memory_order_release);
   result.outcome = held ? LeaseOutcome::kHeld : LeaseOutcome::kLost;
   return result;
