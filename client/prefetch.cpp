@@ -177,6 +177,11 @@ Result<Prefetch> Space::prefetch_begin(const KeyChain& chain, size_t first, size
     made.impl_->deadline = deadline;
     std::vector<bool> wanted(keys.size());
     for (size_t i = 0; i < keys.size(); ++i) wanted[i] = !in_host(made.impl_->opened, keys[i]);
+    // Those that are there already are asked for, too: nothing else would keep them from being
+    // evicted for the others.
+    if (std::find(wanted.begin(), wanted.end(), true) != wanted.end()) {
+      wanted.assign(wanted.size(), true);
+    }
     made.impl_->plan(wire::kBatchChunksMax, wanted);
     made.impl_->ask_all();
     return made;

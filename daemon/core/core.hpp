@@ -345,6 +345,7 @@ class Core final : public Control, private SegmentListener {
   void settle_prefetch(Prefetch& prefetch);
   void end_prefetch(uint64_t number, Code status);
   void end_prefetches_of(uint32_t session);
+  bool end_oldest_prefetch(uint32_t session);
   void forget_promotion(Tenant& tenant, uint32_t entry);
   uint32_t count_resident(const Tenant& tenant, uint32_t space, std::span<const ChunkKey> keys);
   void hold(Prefetch& prefetch, SlotId slot);

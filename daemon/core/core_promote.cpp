@@ -161,7 +161,7 @@ void Core::prefetch(Session& session, uint64_t user_data, uint32_t space_id,
     answer.count = count_resident(tenant, space_id, made.keys);
     lower_.answers.push_back(answer);
   };
-  if (session.prefetches >= kPrefetchesMax) {
+  if (session.prefetches >= kPrefetchesMax && !end_oldest_prefetch(session.id)) {
     answer.status = Code::kFull;
     ++counters_.prefetch_full;
     return refuse();
@@ -190,6 +190,18 @@ void Core::prefetch(Session& session, uint64_t user_data, uint32_t space_id,
   if (prefetch.waiting == 0) settle_prefetch(prefetch);
   pump_reads();
   if (clock_.now_ns() >= prefetch.deadline_ns) expire_prefetches();
+}
+
+// What was brought longest ago has most likely been leased by now; if not, it is held no more.
+// False when every prefetch of the session still waits for a read.
+bool Core::end_oldest_prefetch(uint32_t session) {
+  const auto oldest = std::find_if(
+      lower_.prefetches.begin(), lower_.prefetches.end(), [session](const auto& numbered) {
+        return numbered.second.session == session && numbered.second.answered;
+      });
+  if (oldest == lower_.prefetches.end()) return false;
+  end_prefetch(oldest->first, Code::kOk);
+  return true;
 }
 
 void Core::hold(Prefetch& prefetch, SlotId slot) {

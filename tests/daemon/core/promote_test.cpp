@@ -82,6 +82,17 @@ TEST_F(PromoteTest, ARangeThatFindsNoSlotsIsRefusedWholeAndLeaksNone) {
   EXPECT_EQ(prefetch(*session_, space_, {lower_[0]}), Code::kOk);
 }
 
+TEST_F(PromoteTest, TheOldestAnsweredPrefetchMakesRoomForAnother) {
+  prepare();
+  uint64_t here = 23;
+  for (uint64_t id = 1; id <= Core::kPrefetchesMax + 5; ++id) {
+    begin_prefetch(*session_, id, space_, {here});
+    ASSERT_NE(answer_of(id), nullptr);
+    EXPECT_EQ(answer_of(id)->status, Code::kOk) << id;
+  }
+  EXPECT_EQ(session_->prefetches, Core::kPrefetchesMax);
+}
+
 TEST_F(PromoteTest, SeveralWaitForOneRead) {
   prepare({.bandwidth = 1e8});
   Session& other = attach();
