@@ -23,11 +23,44 @@ Json or_null(uint64_t value) {
 
 }  // namespace
 
+Json view_device(const TierDevice& device) {
+  const auto& [name, state, reason, capacity_bytes, used_bytes, prepared_bytes, prepare_bytes,
+               reads, writes, read_bytes, write_bytes, read_errors, write_errors, timeouts,
+               times_out_of_service, read_seconds, write_seconds, queued_reads, queued_writes,
+               in_flight, chunk_write_bytes, prepare_write_bytes, budget_second_bytes_left,
+               budget_day_bytes_left] = device;
+  return {{"name", name},
+          {"state", state},
+          {"reason", reason},
+          {"capacity_bytes", capacity_bytes},
+          {"used_bytes", used_bytes},
+          {"prepared_bytes", prepared_bytes},
+          {"prepare_bytes", prepare_bytes},
+          {"reads", reads},
+          {"read_bytes", read_bytes},
+          {"read_seconds", read_seconds},
+          {"read_errors", read_errors},
+          {"writes", writes},
+          {"write_bytes", write_bytes},
+          {"chunk_write_bytes", chunk_write_bytes},
+          {"prepare_write_bytes", prepare_write_bytes},
+          {"write_amplification", device.write_amplification()},
+          {"write_seconds", write_seconds},
+          {"write_errors", write_errors},
+          {"timeouts", timeouts},
+          {"times_out_of_service", times_out_of_service},
+          {"queued_reads", queued_reads},
+          {"queued_writes", queued_writes},
+          {"in_flight", in_flight},
+          {"budget_second_bytes_left", or_null(budget_second_bytes_left)},
+          {"budget_day_bytes_left", or_null(budget_day_bytes_left)}};
+}
+
 Json view_tier(const TierSnapshot& tier) {
   const auto& [name, state, reason, capacity_bytes, capacity_chunks, allocated_bytes, used_bytes,
                payload_bytes, chunks, granted_slots, retired_slots, quarantined_slots,
                pinned_chunks, segments, evictions, unlocked_bytes, huge_pages, policy,
-               load_bandwidth, load_latency_s] = tier;
+               load_bandwidth, load_latency_s, devices] = tier;
   return {{"name", name},
           {"state", state},
           {"reason", reason},
@@ -47,7 +80,8 @@ Json view_tier(const TierSnapshot& tier) {
           {"evictions", evictions},
           {"huge_pages", huge_pages},
           {"load_bandwidth_bytes_per_second", load_bandwidth},
-          {"load_latency_seconds", load_latency_s}};
+          {"load_latency_seconds", load_latency_s},
+          {"devices", view_list(devices, view_device)}};
 }
 
 Json view_client_counters(const ClientCounters& counters) {

@@ -16,6 +16,7 @@ using Json = nlohmann::ordered_json;
 
 Json view_status(const CoreSnapshot& snapshot);  // everything
 Json view_tier(const TierSnapshot& tier);
+Json view_device(const TierDevice& device);
 Json view_tenant(const TenantSnapshot& tenant);
 Json view_space(const SpaceSnapshot& space);
 Json view_session(const SessionSnapshot& session);

@@ -18,6 +18,25 @@ void of_tier(S source, Sink sink) {
     sink.add(label("tier", tier.name), tier.*kField);
   }
 }
+// One sample a device, where it is a number; the label is a path of the configuration.
+template <auto kField>
+void of_device(S source, Sink sink) {
+  for (const TierSnapshot& tier : source.core.tiers) {
+    for (const TierDevice& device : tier.devices) {
+      sink.add(label("device", device.name), device.*kField);
+    }
+  }
+}
+template <auto kRead, auto kWrite>
+void of_device_each_way(S source, Sink sink) {
+  for (const TierSnapshot& tier : source.core.tiers) {
+    for (const TierDevice& device : tier.devices) {
+      const std::string name = label("device", device.name) + ",";
+      sink.add(name + label("direction", "read"), device.*kRead);
+      sink.add(name + label("direction", "write"), device.*kWrite);
+    }
+  }
+}
 template <auto kField>
 void of_tenant(S source, Sink sink) {
   for (const TenantSnapshot& tenant : source.core.tenants) {
@@ -69,6 +88,34 @@ void tier_state(S source, Sink sink) {
     one_of("state", tier.state, {"on", "off", "degraded"}, sink, label("tier", tier.name) + ",");
   }
 }
+void device_state(S source, Sink sink) {
+  for (const TierSnapshot& tier : source.core.tiers) {
+    for (const TierDevice& device : tier.devices) {
+      one_of("state", device.state, {"starting", "ok", "out_of_service", "failed"}, sink,
+             label("device", device.name) + ",");
+    }
+  }
+}
+void device_amplification(S source, Sink sink) {
+  for (const TierSnapshot& tier : source.core.tiers) {
+    for (const TierDevice& device : tier.devices) {
+      sink.add(label("device", device.name), device.write_amplification());
+    }
+  }
+}
+void device_budget(S source, Sink sink) {
+  for (const TierSnapshot& tier : source.core.tiers) {
+    for (const TierDevice& device : tier.devices) {
+      const std::string name = label("device", device.name) + ",";
+      if (device.budget_second_bytes_left != UINT64_MAX) {
+        sink.add(name + label("window", "second"), device.budget_second_bytes_left);
+      }
+      if (device.budget_day_bytes_left != UINT64_MAX) {
+        sink.add(name + label("window", "day"), device.budget_day_bytes_left);
+      }
+    }
+  }
+}
 // Without a limit there is no sample: a number would be read as a limit.
 void capacity_chunks(S source, Sink sink) {
   for (const TierSnapshot& tier : source.core.tiers) {
@@ -99,6 +146,7 @@ void build_info(S source, Sink sink) {
 }
 
 using T = TierSnapshot;
+using D = TierDevice;
 using N = TenantSnapshot;
 using P = ProcessUsage;
 using L = LookupTotals::OfTenant;
@@ -128,6 +176,21 @@ constexpr std::array kRows = {
   MetricRow{"kvtier_tier_evictions_total", kCounter, "chunks", "Chunks evicted from a tier.", of_tier<&T::evictions>},
   MetricRow{"kvtier_tier_load_bandwidth_bytes_per_second", kGauge, "bytes a second", "Bandwidth of loads, as the cost board has it.", of_tier<&T::load_bandwidth>},
   MetricRow{"kvtier_tier_load_latency_seconds", kGauge, "seconds", "Time to the first byte of a load, as the cost board has it.", of_tier<&T::load_latency_s>},
+  MetricRow{"kvtier_nvme_state", kGauge, "0 or 1", "State of a device: 1 for the one that holds.", device_state},
+  MetricRow{"kvtier_nvme_capacity_bytes", kGauge, "bytes", "What a device may hold.", of_device<&D::capacity_bytes>},
+  MetricRow{"kvtier_nvme_used_bytes", kGauge, "bytes", "Slots of a device that hold chunks, are being written or are not yet free again.", of_device<&D::used_bytes>},
+  MetricRow{"kvtier_nvme_operations_total", kCounter, "transfers", "Chunks read from and written to a device, headers included.", of_device_each_way<&D::reads, &D::writes>},
+  MetricRow{"kvtier_nvme_bytes_total", kCounter, "bytes", "Bytes read from and written to a device, of whatever kind.", of_device_each_way<&D::read_bytes, &D::write_bytes>},
+  MetricRow{"kvtier_nvme_seconds_total", kCounter, "seconds", "Time of these transfers from being queued to their end, added up.", of_device_each_way<&D::read_seconds, &D::write_seconds>},
+  MetricRow{"kvtier_nvme_errors_total", kCounter, "transfers", "Transfers that failed.", of_device_each_way<&D::read_errors, &D::write_errors>},
+  MetricRow{"kvtier_nvme_queued", kGauge, "transfers", "Transfers that wait for the device.", of_device_each_way<&D::queued_reads, &D::queued_writes>},
+  MetricRow{"kvtier_nvme_in_flight", kGauge, "transfers", "Pieces of transfers that the device works on.", of_device<&D::in_flight>},
+  MetricRow{"kvtier_nvme_timeouts_total", kCounter, "transfers", "Pieces that took longer than nvme.io_timeout.", of_device<&D::timeouts>},
+  MetricRow{"kvtier_nvme_out_of_service_total", kCounter, "times", "How often a device was taken out of service.", of_device<&D::times_out_of_service>},
+  MetricRow{"kvtier_nvme_chunk_write_bytes_total", kCounter, "bytes", "Headers and payloads among the bytes written.", of_device<&D::chunk_write_bytes>},
+  MetricRow{"kvtier_nvme_prepare_write_bytes_total", kCounter, "bytes", "Zeros among the bytes written: ahead of the first use of a slab.", of_device<&D::prepare_write_bytes>},
+  MetricRow{"kvtier_nvme_write_amplification", kGauge, "1", "Bytes written for each byte of chunks, zeros apart; 0 before the first.", device_amplification},
+  MetricRow{"kvtier_nvme_budget_left_bytes", kGauge, "bytes", "What may still be written, where nvme.write_budget limits it.", device_budget},
   MetricRow{"kvtier_lookup_chunks_total", kCounter, "chunks", "Chunks that clients asked for, by the tier they were found in.", [](S s, Sink k) { lookup_samples(s, k, &L::chunks); }},
   MetricRow{"kvtier_lookup_chunks_asked_total", kCounter, "chunks", "Chunks that clients asked for.", [](S s, Sink k) { asked_samples(s, k, &L::chunks); }},
   MetricRow{"kvtier_lookup_tokens_total", kCounter, "tokens", "Tokens that clients asked for, by the tier they were found in.", [](S s, Sink k) { lookup_samples(s, k, &L::tokens); }},

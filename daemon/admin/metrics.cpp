@@ -155,6 +155,8 @@ std::string metrics_manual() {
   CoreSnapshot sample;
   sample.tiers.resize(1);
   sample.tiers[0].capacity_chunks = 1;
+  sample.tiers[0].devices.resize(1);
+  sample.tiers[0].devices[0].budget_day_bytes_left = 1;
   sample.tenants.resize(1);
   const std::vector<LookupTotals::OfTenant> totals(1);
   const ProcessUsage process;

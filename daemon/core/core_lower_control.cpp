@@ -78,6 +78,7 @@ TierSnapshot Core::show_lower() const {
   shown.load_bandwidth = lower_.meter.bandwidth_bytes_per_s();
   shown.load_latency_s = lower_.meter.latency_s();
   shown.granted_slots = lower_.writes.size();
+  shown.devices = lower_.tier->devices();
   for (const std::unique_ptr<Tenant>& tenant : tenants_) {
     shown.chunks += tenant->lower_chunks;
     shown.payload_bytes += tenant->lower_bytes;

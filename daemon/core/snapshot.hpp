@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "daemon/tiers/tier.hpp"
 #include "kvtier/wire/session.hpp"
 #include "kvtier/wire/types.hpp"
 
@@ -35,6 +36,7 @@ struct TierSnapshot {
   std::string policy;
   double load_bandwidth = 0;  // bytes a second, as on the cost board
   double load_latency_s = 0;
+  std::vector<TierDevice> devices;  // of a tier on disks
 };
 
 struct TenantSnapshot {

@@ -83,6 +83,13 @@ class WriteBudget {
     const uint64_t second = second_.left(now_ns), day = day_.left(now_ns);
     return second < day ? second : day;
   }
+  // UINT64_MAX: no limit.
+  uint64_t second_left(uint64_t now_ns) {
+    return second_.bytes_max() == UINT64_MAX ? UINT64_MAX : second_.left(now_ns);
+  }
+  uint64_t day_left(uint64_t now_ns) {
+    return day_.bytes_max() == UINT64_MAX ? UINT64_MAX : day_.left(now_ns);
+  }
   void charge(uint64_t now_ns, uint64_t bytes) {
     second_.charge(now_ns, bytes);
     day_.charge(now_ns, bytes);

@@ -222,6 +222,9 @@ void Device::end_piece(const DiskCompletion& completion) {
   if (completion.error == 0) {
     window_bytes_ += piece.bytes;
     (is_write ? counters_.write_bytes : counters_.read_bytes) += piece.bytes;
+    if (is_write && running.io.kind == IoKind::kBackground) {
+      counters_.prepare_write_bytes += piece.bytes;
+    }
   } else if (running.error == 0) {
     running.error = completion.error;
   }
@@ -265,6 +268,10 @@ TierDevice Device::counters() const {
   counters.queued_reads = loads_.size();
   counters.queued_writes = stores_.size();
   counters.in_flight = disk_ == nullptr ? 0 : disk_->in_flight();
+  WriteBudget budget = budget_;  // looking at it moves its windows on
+  const uint64_t now = clock_.now_ns();
+  counters.budget_second_bytes_left = budget.second_left(now);
+  counters.budget_day_bytes_left = budget.day_left(now);
   return counters;
 }
 

@@ -96,7 +96,18 @@ struct TierDevice {
   uint64_t times_out_of_service = 0;
   double read_seconds = 0, write_seconds = 0;  // sums over transfers, from submission to end
   uint64_t queued_reads = 0, queued_writes = 0, in_flight = 0;
-  uint64_t chunk_write_bytes = 0;  // headers and payloads in it; write_bytes / this: amplification
+  uint64_t chunk_write_bytes = 0;    // headers and payloads in it
+  uint64_t prepare_write_bytes = 0;  // of write_bytes: zeros written ahead of the first use
+  // What may still be written now; UINT64_MAX: no budget.
+  uint64_t budget_second_bytes_left = UINT64_MAX;
+  uint64_t budget_day_bytes_left = UINT64_MAX;
+
+  // Bytes that went to the device for each byte of chunks; 0: none were written.
+  double write_amplification() const {
+    if (chunk_write_bytes == 0) return 0;
+    return static_cast<double>(write_bytes - prepare_write_bytes) /
+           static_cast<double>(chunk_write_bytes);
+  }
 };
 
 // Something an operator should read once.

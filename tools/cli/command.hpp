@@ -62,7 +62,8 @@ struct Command {
 // Every command, in the order of the help.
 std::span<const Command* const> command_table();
 
-// In tools/replay and tools/bench.
+// In tools/verify, tools/replay and tools/bench.
+const Command& verify_command();
 const Command& replay_command();
 const Command& bench_command();
 

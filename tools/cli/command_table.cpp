@@ -7,14 +7,19 @@ namespace kvtier::tools {
 
 std::span<const Command* const> command_table() {
   static const std::array kTable = {
-      &status_command(),         &top_command(),           &tier_list_command(),
-      &tier_show_command(),      &space_list_command(),    &session_list_command(),
-      &session_kill_command(),   &chunk_list_command(),    &chunk_show_command(),
-      &chunk_drop_command(),     &chunk_pin_command(),     &chunk_unpin_command(),
-      &flush_command(),          &config_check_command(),  &config_show_command(),
-      &config_default_command(), &config_reload_command(), &doctor_command(),
-      &events_command(),         &dump_command(),          &replay_command(),
-      &bench_command(),          &metrics_command(),       &version_command(),
+      &status_command(),         &top_command(),
+      &iostat_command(),         &tier_list_command(),
+      &tier_show_command(),      &space_list_command(),
+      &session_list_command(),   &session_kill_command(),
+      &chunk_list_command(),     &chunk_show_command(),
+      &chunk_drop_command(),     &chunk_pin_command(),
+      &chunk_unpin_command(),    &flush_command(),
+      &config_check_command(),   &config_show_command(),
+      &config_default_command(), &config_reload_command(),
+      &doctor_command(),         &events_command(),
+      &dump_command(),           &verify_command(),
+      &replay_command(),         &bench_command(),
+      &metrics_command(),        &version_command(),
       &completion_command(),
   };
   return kTable;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstring>
+#include <functional>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -13,7 +14,10 @@ namespace kvtier::daemon {
 
 class FakeControl : public Control {
  public:
-  CoreSnapshot snapshot() override { return shown; }
+  CoreSnapshot snapshot() override {
+    if (on_snapshot) on_snapshot(shown);
+    return shown;
+  }
   std::vector<ChunkSnapshot> show_chunk(const std::string& key) override {
     std::vector<ChunkSnapshot> found;
     for (const ChunkSnapshot& chunk : chunks) {
@@ -52,6 +56,7 @@ class FakeControl : public Control {
     double pin_seconds;
   };
   CoreSnapshot shown;
+  std::function<void(CoreSnapshot&)> on_snapshot;  // what happened before each look
   std::vector<ChunkSnapshot> chunks;
   std::vector<Act> acted;
   std::vector<std::string> flushed;
@@ -99,6 +104,23 @@ inline CoreSnapshot sample_snapshot() {
   host.capacity_bytes = 1ull << 30;
   host.capacity_chunks = UINT64_MAX;
   core.tiers.push_back(host);
+  TierSnapshot nvme;
+  nvme.name = "nvme";
+  nvme.state = "on";
+  nvme.capacity_chunks = UINT64_MAX;
+  TierDevice device;
+  device.name = "/mnt/nvme0";
+  device.state = "ok";
+  device.reads = 10;
+  device.read_bytes = 20'000'000;
+  device.read_seconds = 0.05;
+  device.writes = 5;
+  device.write_bytes = 41'000'000;
+  device.prepare_write_bytes = 20'000'000;
+  device.chunk_write_bytes = 20'000'000;
+  device.budget_day_bytes_left = 1'000'000;
+  nvme.devices.push_back(device);
+  core.tiers.push_back(nvme);
   for (const char* name : {"default", "uid-1000"}) {
     TenantSnapshot tenant;
     tenant.name = name;

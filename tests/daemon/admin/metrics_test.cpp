@@ -85,6 +85,20 @@ std::vector<Sample> scrape(const CoreSnapshot& core) {
   return parse(render_metrics(core, read_process_usage(), lookups));
 }
 
+TEST(Metrics, DevicesHaveSamplesEachAndABudgetOnlyWhereThereIsOne) {
+  const std::vector<Sample> samples = scrape(sample_snapshot());
+  const std::string device = "device=\"/mnt/nvme0\"";
+  EXPECT_EQ(value_of(samples, "kvtier_nvme_operations_total", device + ",direction=\"read\""), 10);
+  EXPECT_EQ(value_of(samples, "kvtier_nvme_bytes_total", device + ",direction=\"write\""), 41e6);
+  EXPECT_EQ(value_of(samples, "kvtier_nvme_state", device + ",state=\"ok\""), 1);
+  EXPECT_EQ(value_of(samples, "kvtier_nvme_state", device + ",state=\"failed\""), 0);
+  EXPECT_DOUBLE_EQ(value_of(samples, "kvtier_nvme_write_amplification", device), 1.05);
+  EXPECT_EQ(value_of(samples, "kvtier_nvme_budget_left_bytes", device + ",window=\"day\""), 1e6);
+  for (const Sample& sample : samples) {
+    EXPECT_EQ(sample.labels.find("window=\"second\""), std::string::npos);
+  }
+}
+
 TEST(Metrics, AreWhatPrometheusAccepts) {
   EXPECT_GT(scrape(sample_snapshot()).size(), 100u);
 }

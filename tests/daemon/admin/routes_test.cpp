@@ -49,7 +49,7 @@ TEST_F(Routes, StatusHasEverythingWithStableNames) {
 }
 
 TEST_F(Routes, ListsAndSingleThings) {
-  EXPECT_EQ(get("/v1/tiers")["tiers"].size(), 1u);
+  EXPECT_EQ(get("/v1/tiers")["tiers"].size(), 2u);
   EXPECT_EQ(get("/v1/tiers/host")["policy"], "lru");
   EXPECT_EQ(get("/v1/tenants")["tenants"].size(), 2u);
   EXPECT_EQ(get("/v1/spaces")["spaces"][0]["model"], "model");

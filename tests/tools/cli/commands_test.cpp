@@ -95,6 +95,57 @@ TEST_F(Commands, ListsAsTextAndJson) {
   EXPECT_EQ(json({"version"})["daemon"]["version"], "0.1.0");
 }
 
+TEST_F(Commands, IostatShowsMeansSinceTheStart) {
+  const CliRun done = run({"iostat"});
+  EXPECT_EQ(done.status, kExitOk) << done.err;
+  EXPECT_THAT(done.out, HasSubstr("/mnt/nvme0"));
+  const auto device = json({"iostat"})["devices"][0];
+  EXPECT_DOUBLE_EQ(device["reads_per_second"], 10 / 12.5);
+  EXPECT_DOUBLE_EQ(device["read_bytes_per_second"], 20e6 / 12.5);
+  EXPECT_DOUBLE_EQ(device["read_milliseconds"], 5);
+  EXPECT_DOUBLE_EQ(device["write_amplification"], 1.05);  // without the preparation
+}
+
+TEST_F(Commands, IostatShowsWhatAnIntervalBrought) {
+  // Each look of the CLI finds the device 8 reads further.
+  mailbox.change([](FakeMailbox& box) {
+    box.control.on_snapshot = [](daemon::CoreSnapshot& core) {
+      daemon::TierDevice& device = core.tiers[1].devices[0];
+      device.reads += 8;
+      device.read_bytes += 8'000'000;
+      device.read_seconds += 0.016;
+    };
+  });
+  const auto shown = json({"iostat", "0.1", "1"});
+  const double seconds = shown["seconds"];
+  EXPECT_GE(seconds, 0.1);
+  const auto& device = shown["devices"][0];
+  EXPECT_NEAR(device["reads_per_second"].get<double>() * seconds, 8, 1e-6);
+  EXPECT_NEAR(device["read_bytes_per_second"].get<double>() * seconds, 8e6, 1e-3);
+  EXPECT_NEAR(device["read_milliseconds"], 2, 1e-6);
+  EXPECT_EQ(device["writes_per_second"], 0);
+  EXPECT_TRUE(device["write_amplification"].is_null());
+}
+
+TEST_F(Commands, IostatOfADeviceOutOfServiceIsExitStatus4) {
+  mailbox.change([](FakeMailbox& box) {
+    box.control.shown.tiers[1].devices[0].state = "out_of_service";
+    box.control.shown.tiers[1].devices[0].reason = "took too long";
+  });
+  const CliRun done = run({"iostat"});
+  EXPECT_EQ(done.status, kExitDegraded);
+  EXPECT_THAT(done.out, HasSubstr("took too long"));
+  EXPECT_THAT(run({"tier", "show", "nvme"}).out, HasSubstr("out_of_service"));
+}
+
+TEST_F(Commands, IostatWithoutDisksSaysSo) {
+  mailbox.change([](FakeMailbox& box) { box.control.shown.tiers.pop_back(); });
+  const CliRun done = run({"iostat", "1"});
+  EXPECT_EQ(done.status, kExitOk);
+  EXPECT_THAT(done.err, HasSubstr("nvme.capacity"));
+  EXPECT_EQ(json({"iostat"})["devices"].size(), 0u);
+}
+
 TEST_F(Commands, TopWithoutATerminalPrintsOnce) {
   const CliRun done = run({"top"});
   EXPECT_EQ(done.status, kExitOk);

@@ -8,6 +8,7 @@ namespace kvtier::tools {
 
 const Command& status_command();
 const Command& top_command();
+const Command& iostat_command();
 const Command& tier_list_command();
 const Command& tier_show_command();
 const Command& space_list_command();

@@ -54,8 +54,9 @@ const Command& doctor_command() {
       .name = "doctor",
       .summary = "What keeps kvtier from working well here, with remedies",
       .description =
-          "Looks at the daemon, its sockets, limits, huge pages, kernel settings and "
-          "memory. Changes\nnothing. A note costs nothing that could be avoided; "
+          "Looks at the daemon, its sockets, limits, huge pages, kernel settings, memory, "
+          "io_uring,\ndisks and who keeps host memory. Changes nothing. A note costs nothing that "
+          "could be avoided; "
           "degraded does.",
       .examples = kExamples,
       .setup = setup};

@@ -26,6 +26,7 @@ CommandRun setup_list(Options&) {
 void print_tier(const CommandContext& context, const Json& tier) {
   Table table({{"FIELD"}, {"VALUE"}});
   for (const auto& [name, value] : tier.items()) {
+    if (value.is_structured()) continue;
     std::string shown;
     if (value.is_null()) {
       shown = "unlimited";
@@ -45,6 +46,18 @@ void print_tier(const CommandContext& context, const Json& tier) {
     table.row({name, name == "state" ? Table::Cell(shown, color_of_state(shown)) : shown});
   }
   table.print(context.out, context.color);
+  Table devices({{"DEVICE"}, {"STATE"}, {"USED"}, {"CAPACITY"}, {"ERRORS"}, {"REASON"}});
+  for (const Json& device : list_of(tier, "devices")) {
+    const std::string state = text_of(device, "state");
+    devices.row({text_of(device, "name"),
+                 {state, color_of_state(state)},
+                 show_bytes(number_of(device, "used_bytes")),
+                 show_bytes(number_of(device, "capacity_bytes")),
+                 show_count(count_of(device, "read_errors") + count_of(device, "write_errors")),
+                 text_of(device, "reason")});
+  }
+  if (devices.rows() > 0) context.out << "\n";
+  devices.print(context.out, context.color);
 }
 
 CommandRun setup_show(Options& options) {
