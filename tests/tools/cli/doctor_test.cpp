@@ -31,6 +31,16 @@ Facts good_facts() {
   facts.admin_socket = {
       .path = "/run/kvtier/admin.sock", .exists = true, .socket = true, .mode = 0660};
   facts.admin_group = 123;
+  facts.manager_keeps = true;
+  facts.nvme_capacity_bytes = 100 * kGiB;
+  facts.disks = {{.path = "/mnt/nvme0",
+                  .file_system = "ext4",
+                  .is_rotational = false,
+                  .has_slab = true,
+                  .tried_direct = true,
+                  .capacity_bytes = 100 * kGiB,
+                  .slab_bytes = 100 * kGiB,
+                  .available_bytes = kGiB}};
   facts.status = Json{{"version", version()},
                       {"protocol_min", protocol_version_min()},
                       {"protocol_max", protocol_version_max()},
@@ -128,7 +138,26 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"pidfd", kBad, [](Facts& f) { f.pidfd_error = ENOSYS; }},
         Case{"overcommit", Verdict::kNote, [](Facts& f) { f.overcommit_memory = 2; }},
         Case{"open_files", kBad, [](Facts& f) { f.open_files_max = 256, f.of_daemon = true; }},
-        Case{"io_uring", Verdict::kNote, [](Facts& f) { f.io_uring_disabled = 2; }},
+        Case{"io_uring", Verdict::kNote, [](Facts& f) { f.io_uring_disabled = 1; }},
+        Case{"io_uring", kBad, [](Facts& f) { f.io_uring_error = EPERM; }},
+        Case{"io_uring", Verdict::kNote,
+             [](Facts& f) { f.io_uring_error = ENOSYS, f.nvme_capacity_bytes = 0; }},
+        Case{"disks", kBad, [](Facts& f) { f.disks[0].direct_error = EINVAL; }},
+        Case{"disks", kBad, [](Facts& f) { f.disks[0].error = EACCES; }},
+        Case{"disks", kBad, [](Facts& f) { f.disks[0].slab_bytes = 98 * kGiB; }},
+        Case{"disks", kBad, [](Facts& f) { f.disks[0].file_system = "tmpfs"; }},
+        Case{"disks", kBad,
+             [](Facts& f) { f.disks[0].is_block_device = true, f.disks[0].slab_bytes = 0; }},
+        Case{"disks", Verdict::kNote, [](Facts& f) { f.disks[0].is_rotational = true; }},
+        Case{"disks", Verdict::kNote, [](Facts& f) { f.disks[0].updates_access = true; }},
+        Case{"disks", Verdict::kNote, [](Facts& f) { f.disks[0].error = ENOENT; }},
+        Case{"keeper", Verdict::kNote, [](Facts& f) { f.keep_wanted = "off"; }},
+        Case{"keeper", kBad, [](Facts& f) { f.manager_keeps = false; }},
+        Case{"keeper", kBad,
+             [](Facts& f) {
+               f.keep_wanted = "service-manager", f.manager_keeps = false;
+               f.holder_socket.exists = true;
+             }},
         Case{"cpu", kBad, [](Facts& f) { f.cpu_baseline = false; }},
         Case{"cpu", Verdict::kNote, [](Facts& f) { f.cpu_avx2 = false; }}));
 
@@ -178,6 +207,46 @@ TEST(Facts, OfThisMachineAreGathered) {
   EXPECT_EQ(facts.attach_error, ENOENT);
   EXPECT_FALSE(facts.status.has_value());
   EXPECT_FALSE(facts.daemon_error.empty());
+}
+
+TEST(Doctor, AHolderIsAKeeper) {
+  Facts facts = good_facts();
+  facts.manager_keeps = false;
+  facts.holder_socket.exists = true;
+  EXPECT_EQ(judge("keeper", facts).verdict, Verdict::kOk);
+}
+
+TEST(Doctor, TheWorstDiskIsTheVerdictAndEachIsNamed) {
+  Facts facts = good_facts();
+  facts.disks.push_back(facts.disks[0]);
+  facts.disks[1].path = "/mnt/nvme1";
+  facts.disks[1].direct_error = EINVAL;
+  const Finding finding = judge("disks", facts);
+  EXPECT_EQ(finding.verdict, Verdict::kDegraded);
+  EXPECT_NE(finding.found.find("/mnt/nvme0: ext4"), std::string::npos) << finding.found;
+  EXPECT_NE(finding.found.find("/mnt/nvme1: direct I/O"), std::string::npos) << finding.found;
+}
+
+TEST(Doctor, MountsAreFoundByTheirDevice) {
+  const std::string mounts =
+      "22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/root rw\n"
+      "30 22 0:27 / /tmp rw,nosuid - tmpfs tmpfs rw\n"
+      "31 22 259:3 / /mnt/a\\040b rw,noatime shared:9 master:1 - xfs /dev/nvme0n1p3 rw\n";
+  ASSERT_TRUE(mount_of(mounts, "259:3"));
+  EXPECT_EQ(mount_of(mounts, "259:3")->file_system, "xfs");
+  EXPECT_EQ(mount_of(mounts, "259:3")->options, "rw,noatime");
+  EXPECT_EQ(mount_of(mounts, "0:27")->file_system, "tmpfs");
+  EXPECT_FALSE(mount_of(mounts, "9:9"));
+}
+
+TEST(Doctor, ADiskOfThisMachineIsLookedAt) {
+  const DiskFacts here = look_at_disk(".", kGiB, "/");
+  EXPECT_EQ(here.error, 0);
+  EXPECT_FALSE(here.file_system.empty());
+  EXPECT_GT(here.available_bytes, 0u);
+  EXPECT_TRUE(here.tried_direct);
+  EXPECT_FALSE(here.has_slab);
+  EXPECT_EQ(look_at_disk("/nonexistent/nvme", kGiB, "/").error, ENOENT);
 }
 
 }  // namespace

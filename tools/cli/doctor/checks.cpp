@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "kvtier/kvtier.hpp"
+#include "tools/cli/doctor/disk_checks.hpp"
 #include "tools/cli/output.hpp"
 
 namespace kvtier::tools {
@@ -255,14 +256,6 @@ Finding judge_open_files(const Facts& facts) {
              : note(found + "; it raises the limit as far as it may");
 }
 
-Finding judge_io_uring(const Facts& facts) {
-  const int64_t mode = facts.io_uring_disabled.value_or(0);
-  if (mode == 0) return ok("allowed");
-  return note("kernel.io_uring_disabled is " + std::to_string(mode) +
-                  "; this version does not use it, an NVMe tier would",
-              "sysctl kernel.io_uring_disabled=0");
-}
-
 Finding judge_cpu(const Facts& facts) {
   if (!facts.cpu_baseline) {
     return degraded("this processor lacks SSE4.2 or POPCNT", "x86-64-v2 is needed");
@@ -288,6 +281,8 @@ constexpr std::array kRows = {
     CheckRow{"overcommit", judge_overcommit},
     CheckRow{"open_files", judge_open_files},
     CheckRow{"io_uring", judge_io_uring},
+    CheckRow{"disks", judge_disks},
+    CheckRow{"keeper", judge_keeper},
     CheckRow{"cpu", judge_cpu},
 };
 

@@ -26,6 +26,7 @@
 namespace kvtier::tools {
 namespace {
 
+constexpr const char* kSystemFile = "/etc/kvtier/kvtier.toml";
 constexpr std::chrono::milliseconds kDaemonTimeout{3000};
 
 std::string read_file(const std::string& path) {
@@ -130,6 +131,7 @@ void gather_machine(const std::string& root, Facts& facts) {
   facts.memfd_noexec = read_number(root + "proc/sys/vm/memfd_noexec");
   facts.memfd_error = try_memfd();
   facts.pidfd_error = try_pidfd();
+  facts.io_uring_error = try_io_uring();
   __builtin_cpu_init();
   facts.cpu_baseline = __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt");
   facts.cpu_avx2 = __builtin_cpu_supports("avx2");
@@ -152,8 +154,42 @@ void gather_process(const std::string& root, const std::string& pid, Facts& fact
   facts.cgroup_path = limit.path;
 }
 
-void gather_config(const CommandContext& context, Facts& facts) {
+// Where the tier lies: as configured, or as a running daemon tells of its devices.
+void gather_disks(const daemon::Config& config, const std::string& root, Facts& facts) {
+  if (config.nvme.capacity_bytes == 0) return;
+  std::vector<std::string> paths = config.nvme.paths;
+  if (paths.empty() && facts.status) {
+    for (const Json& tier : list_of(*facts.status, "tiers")) {
+      for (const Json& device : list_of(tier, "devices")) {
+        std::string path = text_of(device, "name");
+        if (path.ends_with("/slab")) path.resize(path.size() - 5);
+        paths.push_back(std::move(path));
+      }
+    }
+  }
+  for (const std::string& path : paths) {
+    facts.disks.push_back(look_at_disk(path, config.nvme.capacity_bytes, root));
+  }
+}
+
+// Whether the daemon's service has a descriptor store, as the daemon itself finds out.
+std::optional<bool> manager_keeps(const std::string& environment) {
+  if (environment.empty()) return {};
+  const std::string text = std::string(1, '\0') + environment + std::string(1, '\0');
+  const auto has = [&text](const std::string& word) {
+    return text.find(std::string(1, '\0') + word) != std::string::npos;
+  };
+  if (!has("NOTIFY_SOCKET=")) return false;
+  return (has("FDSTORE=") && !has("FDSTORE=0")) ||
+         has(std::string("KVTIER_KEEP=service-manager") + '\0');
+}
+
+void gather_config(const CommandContext& context, const std::string& root, Facts& facts) {
   daemon::Config config;
+  if (!facts.status && look_at(kSystemFile).exists) {
+    daemon::ConfigOutcome loaded = daemon::load_config_file(kSystemFile);
+    if (loaded.ok()) config = loaded.config;
+  }
   if (facts.status) {
     const std::optional<Json> shown = ask_quietly(context, "/v1/config", kDaemonTimeout);
     if (shown) {
@@ -168,13 +204,16 @@ void gather_config(const CommandContext& context, Facts& facts) {
   facts.huge_pages_wanted = word("host.huge_pages");
   facts.lock_wanted = word("host.lock");
   facts.capacity_bytes = config.host.capacity_bytes;
+  facts.keep_wanted = word("daemon.keep");
+  facts.nvme_capacity_bytes = config.nvme.capacity_bytes;
+  gather_disks(config, root, facts);
   if (!facts.status) return;
   for (const Json& tier : list_of(*facts.status, "tiers")) {
     if (text_of(tier, "name") == "host") facts.capacity_bytes = count_of(tier, "capacity_bytes");
   }
 }
 
-void gather_daemon(const CommandContext& context, Facts& facts) {
+void gather_daemon(const CommandContext& context, const std::string& root, Facts& facts) {
   const auto reply = ask_admin(
       {.socket = facts.admin_socket.path, .target = "/v1/status", .timeout = kDaemonTimeout});
   if (!reply) {
@@ -189,7 +228,7 @@ void gather_daemon(const CommandContext& context, Facts& facts) {
           told ? text_of(json["error"], "message") : "HTTP status " + std::to_string(reply->status);
     }
   }
-  gather_config(context, facts);
+  gather_config(context, root, facts);
 }
 
 std::optional<gid_t> number_of_group(const char* name) {
@@ -236,14 +275,19 @@ Facts gather_facts(const CommandContext& context, const std::string& root) {
   facts.socket = look_at(context.socket);
   facts.socket_folder = look_at(folder_of(context.socket));
   facts.admin_socket = look_at(admin_socket_beside(context.socket));
+  facts.holder_socket = look_at(context.socket + ".keep");
   facts.admin_group = number_of_group("kvtier");
   const Attached attached = try_attach_socket(context.socket);
   facts.attach_error = attached.error;
-  gather_daemon(context, facts);
+  gather_daemon(context, root, facts);
   facts.daemon_pid = attached.daemon;
   const std::string limits =
       attached.daemon > 0 ? root + "proc/" + std::to_string(attached.daemon) + "/limits" : "";
   facts.of_daemon = !limits.empty() && !read_file(limits).empty();
+  if (facts.of_daemon) {
+    facts.manager_keeps =
+        manager_keeps(read_file(root + "proc/" + std::to_string(attached.daemon) + "/environ"));
+  }
   gather_process(root, facts.of_daemon ? std::to_string(attached.daemon) : "self", facts);
   return facts;
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tools/cli/daemon_link.hpp"
+#include "tools/cli/doctor/disk_facts.hpp"
 
 namespace kvtier::tools {
 
@@ -54,9 +55,15 @@ struct Facts {
   std::optional<gid_t> admin_group;  // of the group kvtier
   int attach_error = 0;              // errno of connecting to the attach socket
 
-  std::optional<Json> status;   // of the daemon
-  std::string daemon_error;     // why there is none
-  uint64_t capacity_bytes = 0;  // of the host tier: running, or by default; kNoLimit: "auto"
+  std::optional<Json> status;         // of the daemon
+  std::string daemon_error;           // why there is none
+  uint64_t capacity_bytes = 0;        // of the host tier: running, or by default; kNoLimit: "auto"
+  int io_uring_error = 0;             // errno of making an io_uring here; 0: it works
+  uint64_t nvme_capacity_bytes = 0;   // of each path; 0: there is no such tier
+  std::vector<DiskFacts> disks;       // of nvme.paths
+  std::string keep_wanted = "auto";   // daemon.keep
+  std::optional<bool> manager_keeps;  // the daemon's environment says so; none: not readable
+  PathFacts holder_socket;
   std::string huge_pages_wanted = "auto", lock_wanted = "auto";  // auto, never, require
 };
 
