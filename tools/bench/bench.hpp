@@ -21,7 +21,11 @@ struct BenchOptions {
   uint64_t entries = 1'000'000;      // lookup, memory, restart: resident chunks
   uint64_t pool_bytes = 2ull << 30;  // load, store: working set
   uint32_t repeats = 9;
-  double seconds = 20;  // idle
+  double seconds = 20;                 // idle; nvme: about so long for each depth
+  uint32_t depth = 8;                  // nvme: transfers at once
+  bool registered_buffers = false;     // nvme: as nvme.registered_buffers
+  uint64_t slab_bytes = 512ull << 20;  // nvme: chunks on the disk, with headers
+  std::string folder = ".";            // nvme: where the slab is made; its file system is measured
   std::string huge_pages = "auto";
   bool redis = true;
   std::function<void(const std::string&)> note;  // progress and remarks for a person
@@ -50,6 +54,8 @@ Result<BenchResult> bench_load(const BenchOptions& options);
 Result<BenchResult> bench_store(const BenchOptions& options);
 Result<BenchResult> bench_memory(const BenchOptions& options);
 Result<BenchResult> bench_restart(const BenchOptions& options);
+Result<BenchResult> bench_nvme_read(const BenchOptions& options);
+Result<BenchResult> bench_nvme_write(const BenchOptions& options);
 Result<BenchResult> bench_idle(const BenchOptions& options);
 
 // The value below or at which `share` (0 to 1) of the values lie; 0 of none.

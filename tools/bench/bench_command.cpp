@@ -18,13 +18,16 @@ struct Row {
   Result<BenchResult> (*run)(const BenchOptions& options);
 };
 constexpr std::array kRows = {
-    Row{"lookup", bench_lookup},   Row{"lease", bench_lease},   Row{"load", bench_load},
-    Row{"store", bench_store},     Row{"memory", bench_memory}, Row{"idle", bench_idle},
+    Row{"lookup", bench_lookup},       Row{"lease", bench_lease},
+    Row{"load", bench_load},           Row{"store", bench_store},
+    Row{"memory", bench_memory},       Row{"idle", bench_idle},
+    Row{"nvme-read", bench_nvme_read}, Row{"nvme-write", bench_nvme_write},
     Row{"restart", bench_restart},
 };
 
 constexpr std::array kExamples = {
     CommandExample{"kvtier bench load", "Copy out of the pool, beside plain copies"},
+    CommandExample{"kvtier bench nvme-read --dir /mnt/nvme0", "Beside a bare io_uring loop"},
     CommandExample{"kvtier bench lookup --entries 100000 --json", "With less memory, as JSON"},
 };
 
@@ -93,14 +96,25 @@ int run(const BenchOptions& wanted, CommandContext& context) {
 CommandRun setup(Options& options) {
   auto wanted = std::make_shared<BenchOptions>();
   options.value("WHAT", wanted->what, "Which benchmark")
-      .choices({"lookup", "lease", "load", "store", "memory", "idle", "restart"})
+      .choices({"lookup", "lease", "load", "store", "memory", "idle", "nvme-read", "nvme-write",
+                "restart"})
       .required();
-  options.size("--chunk-bytes", wanted->chunk_bytes, "load, store: payload of a chunk");
+  options.size("--chunk-bytes", wanted->chunk_bytes, "load, store, nvme: payload of a chunk");
   options.value("--entries", wanted->entries, "lookup, memory, restart: resident chunks");
   options.size("--pool-bytes", wanted->pool_bytes, "load, store: working set");
   options.value("--repeats", wanted->repeats, "Medians are taken over so many")
       .range(1, kRepeatsMax);
-  options.value("--seconds", wanted->seconds, "idle: how long").range(0.1, 3600);
+  options.value("--seconds", wanted->seconds, "idle: how long; nvme: about so long a depth")
+      .range(0.1, 3600);
+  options.value("--depth", wanted->depth, "nvme: transfers at once, beside 1, 8 and 32")
+      .range(1, 256);
+  options.flag("--registered-buffers", wanted->registered_buffers,
+               "nvme: as nvme.registered_buffers = \"on\"; the bare loop goes without");
+  options.size("--slab-bytes", wanted->slab_bytes,
+               "nvme: chunks written; the slab is three times that");
+  options.value("--dir", wanted->folder, "nvme: where the slab is made, and removed")
+      .not_empty()
+      .folder();
   options.value("--huge-pages", wanted->huge_pages, "Of the index")
       .choices({"auto", "never", "require"});
   auto no_redis = std::make_shared<bool>(false);
@@ -114,7 +128,7 @@ CommandRun setup(Options& options) {
 constexpr Command kCommand{
     .group = "",
     .name = "bench",
-    .summary = "Measure look-up, lease, load or store beside what the machine can do",
+    .summary = "Measure look-up, lease, load, store or disk beside what the machine can do",
     .description =
         "Starts a daemon of its own with what it needs, unless --socket names a running one.\n"
         "Prints ours, limit and ratio: higher is better. The limit is measured in turns with\n"

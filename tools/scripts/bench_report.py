@@ -61,6 +61,33 @@ ROWS = {
     "idle": [
         ("ours", "idle daemon with 8 attached idle clients, % of a core", "< 0.5", lambda v, _: v < 0.5),
     ],
+    "nvme-read": [
+        ("chunk_bytes", "nvme read and checked, chunks of, bytes", "", None),
+        ("ours", "depth 8, GB/s", "", None),
+        ("limit", "limit: bare io_uring loop, GB/s", "", None),
+        ("ratio", "ours / limit at depth 8", ">= 0.95 (64 KiB: >= 0.85)",
+         lambda v, all_: v >= (0.95 if all_["chunk_bytes"] > 1 << 20 else 0.85)),
+        ("by_depth.1.ratio", "the same at depth 1", ">= 0.78 (2 MiB)",
+         lambda v, all_: v >= 0.78 or all_["chunk_bytes"] < 1 << 20),
+        ("by_depth.32.ratio", "the same at depth 32", ">= 0.95 (64 KiB: >= 0.85)",
+         lambda v, all_: v >= (0.95 if all_["chunk_bytes"] > 1 << 20 else 0.85)),
+        ("cpu_s_per_gb", "CPU seconds a GB besides the checksum", "<= 0.03 (2 MiB)",
+         lambda v, all_: v <= 0.03 or all_["chunk_bytes"] < 1 << 20),
+        ("raw_cpu_s_per_gb", "of the bare loop", "", None),
+        ("checksum_cpu_s_per_gb", "of the checksum", "", None),
+    ],
+    "nvme-write": [
+        ("chunk_bytes", "nvme written and recorded, chunks of, bytes", "", None),
+        ("ours", "depth 8, GB/s", "", None),
+        ("limit", "limit: bare io_uring loop, GB/s", "", None),
+        ("ratio", "ours / limit at depth 8", ">= 0.9", lambda v, _: v >= 0.9),
+        ("by_depth.1.ratio", "the same at depth 1", "", None),
+        ("by_depth.32.ratio", "the same at depth 32", ">= 0.9", lambda v, _: v >= 0.9),
+        ("write_amplification", "bytes written for each byte of payload", "<= 1.01 (64 KiB: <= 1.07)",
+         lambda v, all_: v <= (1.01 if all_["chunk_bytes"] > 1 << 20 else 1.07)),
+        ("cpu_s_per_gb", "CPU seconds a GB", "", None),
+        ("raw_cpu_s_per_gb", "of the bare loop", "", None),
+    ],
 }
 
 
@@ -138,6 +165,13 @@ def groups_of(folder, name):
     return groups.values()
 
 
+def value_of(run, field):
+    """A field, or one inside others: by_depth.1.ratio."""
+    for part in field.split("."):
+        run = run.get(part) if isinstance(run, dict) else None
+    return run
+
+
 def over_runs(values):
     """Median of the runs, and how it is shown: with the range where it was several."""
     known = [value for value in values if value is not None]
@@ -157,7 +191,7 @@ def own_page(folder):
     for name, rows in ROWS.items():
         for group in groups_of(folder, name):
             for field, what, bar, test in rows:
-                values = [run.get(field) for run in group]
+                values = [value_of(run, field) for run in group]
                 value, shown = over_runs(values)
                 verdict = ""
                 if test is not None and value is not None:

@@ -73,6 +73,28 @@ TEST(Bench, LookupPrintsItsTimes) {
   EXPECT_EQ(json["ratio"], json["limit"].get<double>() / json["ours"].get<double>());
 }
 
+TEST(Bench, NvmePrintsBothWaysAtEachDepth) {
+  for (const std::string way : {"nvme-read", "nvme-write"}) {
+    const Json json =
+        measure(way + " --slab-bytes 8MiB --chunk-bytes 64KiB --repeats 1 --seconds 0.1 --depth 4");
+    EXPECT_EQ(json["unit"], "GB/s");
+    EXPECT_EQ(json["depth"], 4);
+    for (const char* depth : {"1", "4", "8", "32"}) {
+      EXPECT_GT(json["by_depth"][depth]["ours"], 0) << depth;
+      EXPECT_GT(json["by_depth"][depth]["raw"], 0) << depth;
+    }
+    EXPECT_EQ(json["ratio"], json["by_depth"]["4"]["ratio"]);
+    if (way == "nvme-read") {
+      EXPECT_GT(json["checksum_cpu_s_per_gb"], 0);
+    } else {
+      EXPECT_GE(json["write_amplification"], 1);
+    }
+  }
+  const Ran nowhere = run("nvme-read --dir /nonexistent", "2>&1");
+  EXPECT_EQ(nowhere.status, kExitUsage);
+  EXPECT_NE(nowhere.out.find("--dir"), std::string::npos) << nowhere.out;
+}
+
 TEST(Bench, LookupSaysWhenItTakesOtherEntriesThanAskedFor) {
   const Ran odd = run("lookup --entries 1000 --repeats 1 --no-redis", "2>&1");
   EXPECT_NE(odd.out.find("768 entries instead of 1000"), std::string::npos) << odd.out;
