@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -32,7 +33,8 @@ struct LoopOptions {
 
 struct Sums {
   uint64_t cycles = 0, warm = 0, cold = 0, stored = 0, loaded = 0, wrong_bytes = 0, corrupt = 0,
-           phantom_hits = 0, slot_leaks = 0, hung = 0, found_again = 0;
+           phantom_hits = 0, slot_leaks = 0, hung = 0, found_again = 0, demoted = 0, promoted = 0,
+           recovered = 0;
   double ready_seconds_max = 0;
 
   bool good() const {
@@ -41,7 +43,7 @@ struct Sums {
   }
 };
 
-constexpr uint64_t kPrompts = 24;  // about twice what the pool holds
+constexpr uint64_t kPromptsPerMib = 6;  // about twice what the pool holds
 constexpr size_t kChunks = 6;
 
 // What an engine says at its end, in this order.
@@ -51,19 +53,24 @@ struct EngineSums {
 
 // One engine, in a process of its own: works until told to end, and survives whatever happens to
 // the daemon.
-int work(Line& line, const std::string& socket, uint64_t seed) {
+int work(Line& line, const std::string& socket, uint64_t prompts, uint64_t seed) {
   FaultClient client({.socket = socket, .call_deadline = milliseconds(300)});
   std::mt19937_64 random(seed);
   EngineSums sums;
   line.say("ready");
   while (line.hear(milliseconds(0)).empty()) {
-    const uint64_t prompt = random() % kPrompts;
+    const uint64_t prompt = random() % prompts;
+    // What has gone down is brought up again, or, now and then, left for somebody else.
+    const KeyChain keys = client.chain(prompt, kChunks);
+    if (random() % 4 != 0 && client.space().lookup(keys).chunks_by_tier[2] > 0) {
+      (void)client.space().prefetch(keys, 0, kChunks, Clock::now() + milliseconds(100));
+    }
     const ReadBack back = client.read(prompt, kChunks);
     sums.loaded += back.loaded;
     sums.wrong_bytes += back.wrong_bytes;
     if (random() % 8 == 0) {
-      std::vector<Grant> grants = client.grants(prompt + kPrompts, 2);
-      if (random() % 2 == 0) client.commit(prompt + kPrompts, grants);
+      std::vector<Grant> grants = client.grants(prompt + prompts, 2);
+      if (random() % 2 == 0) client.commit(prompt + prompts, grants);
     } else if (back.loaded < kChunks) {
       for (const StoreOutcome outcome : client.store(prompt, kChunks, milliseconds(300))) {
         sums.stored += outcome == StoreOutcome::kStored ? 1u : 0u;
@@ -108,6 +115,11 @@ class Loop {
  private:
   void one_cycle() {
     ::poll(nullptr, 0, static_cast<int>(random_() % 60));
+    if (!options_.nvme.empty()) {
+      sums_.demoted += daemon_.counter("demoted");
+      sums_.promoted += daemon_.counter("promoted");
+      sums_.recovered += daemon_.counter("lower_recovered");
+    }
     daemon_.kill();
     const auto before = Clock::now();
     daemon_.start();
@@ -128,8 +140,9 @@ class Loop {
   }
 
   std::unique_ptr<Child> start_engine() {
-    auto engine = Child::start([socket = daemon_.socket(), seed = random_()](Line& line) {
-      return work(line, socket, seed);
+    const uint64_t prompts = options_.capacity_mib * kPromptsPerMib;
+    auto engine = Child::start([socket = daemon_.socket(), prompts, seed = random_()](Line& line) {
+      return work(line, socket, prompts, seed);
     });
     // From then on it has nothing of this process's open, above all not the daemon's directory.
     if (engine->line().hear() != "ready") ++sums_.hung;
@@ -172,9 +185,25 @@ class Loop {
       return;
     }
     const uint64_t slots = options_.capacity_mib * 1024 / 72;
+    // Slots that a device was reading into when the daemon was killed are held for a minute.
+    const auto until =
+        Clock::now() + (options_.nvme.empty() ? milliseconds(2000) : milliseconds(90'000));
     for (uint64_t prompt = 0; prompt < slots / kChunks; ++prompt) {
-      if (!client.store_all(prompt, kChunks)) ++sums_.slot_leaks;
+      while (!stored_whole(client, prompt)) {
+        if (Clock::now() > until) {
+          ++sums_.slot_leaks;
+          return;
+        }
+        ::poll(nullptr, 0, 100);
+      }
     }
+  }
+
+  static bool stored_whole(FaultClient& client, uint64_t prompt) {
+    const auto outcomes = client.store(prompt, kChunks, milliseconds(1000));
+    return std::all_of(outcomes.begin(), outcomes.end(), [](StoreOutcome outcome) {
+      return outcome == StoreOutcome::kStored || outcome == StoreOutcome::kPresent;
+    });
   }
 
   void say(Clock::time_point began) const {
@@ -197,6 +226,9 @@ class Loop {
         {"stored", sums_.stored},
         {"loaded", sums_.loaded},
         {"adopted", sums_.found_again},
+        {"demoted", sums_.demoted},
+        {"promoted", sums_.promoted},
+        {"recovered", sums_.recovered},
         {"wrong_bytes", sums_.wrong_bytes},
         {"corrupt", sums_.corrupt},
         {"phantom_hits", sums_.phantom_hits},
