@@ -18,7 +18,7 @@ struct ChunkName {
   uint32_t space = 0;  // shard of the tenant's group, or a space of its own
   uint32_t prompt = 0;
   uint32_t position = 0;
-  auto operator<=>(const ChunkName&) const = default;
+  auto operator<=>(const ChunkName&) const = default;  // NOLINT(modernize-use-nullptr)
 };
 
 // Keys are the same in all shards and spaces, as with one prompt for several models.

@@ -32,7 +32,7 @@ class World {
     for (uint32_t i = 0; i < processes; ++i) add_process();
     for (uint32_t step = 0; step < options_.steps; ++step) {
       ++tally_.steps;
-      do_step(step);
+      do_step();
       turn();
       check_bounds();
     }
@@ -156,7 +156,7 @@ class World {
 
   // --- steps
 
-  void do_step(uint32_t step) {
+  void do_step() {
     const uint32_t choice = random_.below(100);
     Process* process = some_process();
     if (process == nullptr || (choice < 2 && processes_.size() < 8)) return add_process();
@@ -177,8 +177,7 @@ class World {
     if (choice < 89) return operate();
     if (choice < 93) return environment_.change_faults(), say("faults change");
     if (choice < 95) return pass_time();
-    if (choice < 96 && environment_.restarts()) return restart(step);
-    return;
+    if (choice < 96 && environment_.restarts()) restart();
   }
 
   ChunkName some_chunk(const Process& process) {
@@ -210,13 +209,14 @@ class World {
       if (outcome == ReserveOutcome::kPresent || outcome == ReserveOutcome::kInProgress) continue;
       if (outcome == ReserveOutcome::kBusy) settle(2);
       if (outcome != ReserveOutcome::kGranted) return;
-      Writing writing{wire::Place(answer.place), name, slot_memory(*session, at, answer.place)};
+      const Writing writing{wire::Place(answer.place), name,
+                            slot_memory(*session, at, answer.place)};
       if (writing.slot == nullptr) fail("the segment of a grant is gone: {}", text_of(name));
       if (!header_says(writing.slot, name, kSpaces[name.space].payload_bytes)) {
         fail("a granted slot has another header: {}", text_of(name));
       }
       say("process {} reserves {} at {:x}", process.pid, text_of(name), answer.place);
-      at.writing.push_back(std::move(writing));
+      at.writing.push_back(writing);
       if (random_.percent(85)) {
         commit(process, at, at.writing.size() - 1);
       }
@@ -525,7 +525,7 @@ class World {
 
   // --- restarts
 
-  void restart(uint32_t) {
+  void restart() {
     const Ending ending = environment_.some_ending();
     say("the daemon ends: {}", name_of(ending));
     ++tally_.restarts;
