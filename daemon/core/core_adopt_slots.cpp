@@ -10,8 +10,9 @@ namespace kvtier::daemon {
 
 namespace {
 // A read that the daemon before had asked a device for may still arrive in the slot, long after the
-// process: the kernel holds the pages.
-constexpr uint64_t kFillingHoldNs = 60'000'000'000;
+// process: the kernel holds the pages. Nobody says when it has let go; so many times what a device
+// is given for a transfer in service (a minute by default, as long as kernels try) is waited.
+constexpr uint64_t kFillingHoldTimeouts = 40;
 constexpr size_t kAhead = 12;  // chunks between fetching a line and using it
 }  // namespace
 
@@ -42,7 +43,8 @@ void Core::adopt_slot(Adoption& adoption, Tenant& tenant, const Segment& segment
     case SlotState::kGranted:
       return adopt_grant(adoption, tenant, slot);
     case SlotState::kFilling:
-      fillings_.emplace_back(clock_.now_ns() + kFillingHoldNs, slot);
+      fillings_.emplace_back(clock_.now_ns() + kFillingHoldTimeouts * config_.nvme.io_timeout_ns,
+                             slot);
       return;
     case SlotState::kQuarantined:
       return;

@@ -185,9 +185,9 @@ class Loop {
       return;
     }
     const uint64_t slots = options_.capacity_mib * 1024 / 72;
-    // Slots that a device was reading into when the daemon was killed are held for a minute.
+    // Slots that a device was reading into when the daemon was killed are held for 40 time-outs.
     const auto until =
-        Clock::now() + (options_.nvme.empty() ? milliseconds(2000) : milliseconds(90'000));
+        Clock::now() + (options_.nvme.empty() ? milliseconds(2000) : milliseconds(20'000));
     for (uint64_t prompt = 0; prompt < slots / kChunks; ++prompt) {
       while (!stored_whole(client, prompt)) {
         if (Clock::now() > until) {
@@ -281,7 +281,7 @@ int main(int argc, char** argv) {
       *number->second = std::strtoull(value.c_str(), nullptr, 10);
     } else if (const size_t at = value.find('='); name == "--nvme" && at != std::string::npos) {
       options.nvme = "[nvme]\npaths = ['" + value.substr(0, at) + "']\ncapacity = '" +
-                     value.substr(at + 1) + "'\n";
+                     value.substr(at + 1) + "'\nio_timeout = '100ms'\n";
     } else {
       return usage(argv[i]);
     }
