@@ -183,17 +183,18 @@ class Core final : public Control, private SegmentListener {
  private:
   // What the core keeps beside the slot table, by slot id.
   struct SlotNotes {
-    uint32_t entry = UINT32_MAX;
-    uint32_t holds = 0;            // jobs that read it
     uint64_t since_ns = 0;         // granted, retired or last used
     uint64_t pinned_until_ns = 0;  // 0: not pinned
-    uint64_t leased_stamp = 0;     // of the last scan that found it in a cell
-    uint64_t leased_since_ns = 0;  // 0: not leased at the last look at ages
     uint64_t held_until_ns = 0;    // promoted for somebody who has not leased it yet
-    bool chosen = false;           // waits in Lower::chosen
-    bool writing = false;          // the tier reads it; counts in holds, too
+    uint32_t entry = UINT32_MAX;
+    uint32_t leased_stamp = 0;     // of the last scan that found it in a cell
+    uint32_t leased_since_ms = 0;  // since any zero point; 0: not leased at the last look at ages
+    uint16_t holds = 0;            // jobs and transfers that read it
     uint8_t write_failures = 0;
+    bool chosen : 1 = false;   // waits in Lower::chosen
+    bool writing : 1 = false;  // the tier reads it; counts in holds, too
   };
+  static_assert(sizeof(SlotNotes) == 40, "it counts for every chunk");
   // A chunk that was kept over a restart and has not been checked yet.
   struct Recheck {
     SlotId slot;
@@ -403,7 +404,7 @@ class Core final : public Control, private SegmentListener {
   uint32_t next_group_ = 1;
   std::vector<SlotNotes> notes_;
   std::unordered_map<uint64_t, std::vector<SlotId>> granted_by_key_;  // by key.lo: few collide
-  uint64_t stamp_ = 0;
+  uint32_t stamp_ = 0;   // after a wrap a slot may look leased to one scan: it waits for the next
   uint64_t chunks_ = 0;  // valid in host memory, all tenants
   LoadMeter host_meter_;
   CoreCounters counters_;

@@ -325,17 +325,19 @@ void Core::revoke_overdue(Tenant& tenant) {
   std::atomic_thread_fence(std::memory_order_seq_cst);
   stamp_leased(tenant);
   std::vector<SlotId> stuck;
+  const uint32_t now_ms = std::max(static_cast<uint32_t>(now / 1'000'000), 1u);
   tenant.aging = false;
   for (SlotId slot = 0; slot < notes_.size(); ++slot) {
     SlotNotes& note = notes_[slot];
     if (note.entry == UINT32_MAX || &tenant_of(slot) != &tenant) continue;
     if (note.leased_stamp != stamp_) {
-      note.leased_since_ns = 0;
+      note.leased_since_ms = 0;
       continue;
     }
-    if (note.leased_since_ns == 0) note.leased_since_ns = now;
+    if (note.leased_since_ms == 0) note.leased_since_ms = now_ms;
     tenant.aging = true;
-    if (tenant.pressed && now - note.leased_since_ns > limit && note.holds == 0)
+    if (tenant.pressed && uint64_t{now_ms - note.leased_since_ms} * 1'000'000 > limit &&
+        note.holds == 0)
       stuck.push_back(slot);
   }
   if (stuck.empty()) return;
