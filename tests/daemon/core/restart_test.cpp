@@ -178,18 +178,18 @@ TEST_F(RestartTest, AttachAndGrowthFailCleanlyWhileTheKeeperRefuses) {
 
 TEST_F(RestartTest, NothingIsLeftInTheKeeperOfWhatHasGone) {
   boot(config_of(64));
-  Session& session = attach_kept();
-  const uint32_t space = open_space(session);
+  Session* session = &attach_kept();
+  const uint32_t space = open_space(*session);
   const size_t before = keeper_->kept();
   Session& other = attach_kept(1000, 200);
   EXPECT_EQ(keeper_->kept(), before + 2);
   core_->remove_session(other);
   EXPECT_EQ(keeper_->kept(), before);
   for (int i = 0; i < 5; ++i) {
-    for (uint64_t k = 0; k < 20; ++k) store(session, space, key_of(k));
+    for (uint64_t k = 0; k < 20; ++k) store(*session, space, key_of(k));
     kill_and_boot(config_of(64));
     core_->remove_session(*core_->take_orphans().front().session);
-    attach_kept();
+    session = &attach_kept();
     settle();
     if (i == 0) continue;
     SCOPED_TRACE(i);
