@@ -17,8 +17,6 @@ void Tally::add(const Tally& other) {
   kills += other.kills;
   power_cuts += other.power_cuts;
   bad_chunks += other.bad_chunks;
-  found_again += other.found_again;
-  lost += other.lost;
 }
 
 }  // namespace kvtier::simulation

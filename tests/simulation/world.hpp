@@ -27,7 +27,7 @@ namespace kvtier::simulation {
 struct Tally {
   uint64_t steps = 0, stored = 0, hits = 0, lower_hits = 0, prefetched = 0, prefetch_failed = 0,
            released = 0, revoked = 0, late_writes = 0, restarts = 0, kills = 0, power_cuts = 0,
-           bad_chunks = 0, found_again = 0, lost = 0;
+           bad_chunks = 0;
   void add(const Tally& other);
 };
 
