@@ -95,7 +95,7 @@ struct Config {
     Switch prepare;
     Switch iopoll;
     Switch sqpoll;
-    Switch registered_buffers;
+    Demand registered_buffers;
     WhenBehind when_behind;
     uint64_t demote_idle_after_ns;  // 0: never
     bool operator==(const Nvme&) const = default;

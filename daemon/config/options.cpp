@@ -316,10 +316,11 @@ constexpr std::array kOptions = {
               .field = in<&C::nvme, &C::Nvme::sqpoll>},
     OptionRow{.name = "nvme.registered_buffers",
               .kind = ValueKind::kChoice,
-              .default_text = "off",
-              .choices = kSwitch,
-              .help = "Register host memory with io_uring, which then does not look it up for each "
-                      "transfer.",
+              .default_text = "auto",
+              .choices = kDemands,
+              .help =
+                  "Register host memory with io_uring, which then does not look up its pages for "
+                  "each transfer. \"auto\" goes without where the kernel refuses (LimitMEMLOCK).",
               .field = in<&C::nvme, &C::Nvme::registered_buffers>},
     OptionRow{.name = "nvme.when_behind",
               .kind = ValueKind::kChoice,

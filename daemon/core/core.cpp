@@ -132,6 +132,9 @@ void Core::segment_created(const Segment& segment) {
 }
 
 void Core::segment_freed(const Segment& segment) {
+  if (lower_ && segment.registered > 0) {
+    lower_.tier->unregister_memory({segment.memory.mapping.data(), segment.bytes()});
+  }
   ++counters_.segments_freed;
   ledger_.segment_gone(segment.uid);
   tenants_[segment.tenant]->index->forget_segment(segment.number);

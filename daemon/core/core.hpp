@@ -291,6 +291,7 @@ class Core final : public Control, private SegmentListener {
   size_t evict_below(Tenant& tenant, uint64_t slot_bytes, size_t count);
   bool make_index_room(Tenant& tenant);
   void touch_below(Tenant& tenant, uint32_t entry);
+  void register_memory();
   void tick_tier();
   void note_service();
   template <typename Visit>

@@ -15,6 +15,8 @@ constexpr size_t kCompletionsPerPoll = 64;
 constexpr size_t kPollsPerTurnMax = 4;
 constexpr size_t kIndexRoomBatch = 64;
 constexpr size_t kEvictBelowMax = 256;
+constexpr uint64_t kRegisterPieceBytes = 64 * wire::MiB;
+constexpr uint64_t kRegisterBytesPerTick = 4 * kRegisterPieceBytes;
 constexpr size_t kLowerRoomShare = 16;  // one place in so many is kept free, at most
 constexpr size_t kLowerRoomMax = 32;
 }  // namespace
@@ -227,9 +229,42 @@ void Core::note_service() {
   publish_costs();
 }
 
+// Populated memory in pieces of whole slots, few in a turn: pages of 4 KiB take a millisecond for
+// 64 MiB.
+void Core::register_memory() {
+  if (!lower_.registers) return;
+  uint64_t left = kRegisterBytesPerTick;
+  host_->each_segment([&](Segment& segment) {
+    const bool is_whole = segment.populated == segment.slots;
+    const auto piece =
+        static_cast<uint32_t>(std::max<uint64_t>(kRegisterPieceBytes / segment.slot_bytes, 1));
+    while (left > 0 && lower_.registers && !segment.draining &&
+           segment.registered < segment.populated) {
+      const uint32_t count = std::min(piece, segment.populated - segment.registered);
+      if (count < piece && !is_whole) return;
+      std::byte* begin =
+          segment.memory.mapping.data() + uint64_t{segment.registered} * segment.slot_bytes;
+      const uint64_t bytes = count * segment.slot_bytes;
+      const Status registered = lower_.tier->register_memory({begin, bytes});
+      if (!registered) {
+        lower_.registers = false;
+        if (registered.code() == Code::kUnsupported) return;
+        log_event(
+            LogCode::kTierWarning,
+            "tier {}: transfers look up their pages from now on (nvme.registered_buffers): {}",
+            wire::tier_name(lower_.tier->kind()), registered.error().message());
+        return;
+      }
+      segment.registered += count;
+      left -= std::min(left, bytes);
+    }
+  });
+}
+
 void Core::tick_tier() {
   if (!lower_) return;
   lower_.tier->tick();
+  register_memory();
   for (const TierNotice& notice : lower_.tier->take_notices()) {
     log_event(notice.is_warning ? LogCode::kTierWarning : LogCode::kTierNotice, "tier {}: {}",
               wire::tier_name(lower_.tier->kind()), notice.text);

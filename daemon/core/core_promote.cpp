@@ -302,7 +302,9 @@ void Core::check_promotion(uint64_t ticket) {
               check->due.payload_bytes);
     end_promotion(ticket, Code::kCorrupt);
   };
-  if (!executor_.submit(std::move(job))) lower_.unchecked.push_back(ticket);
+  if (!run_or_submit(executor_, promotion.chunk.bytes(), std::move(job))) {
+    lower_.unchecked.push_back(ticket);
+  }
 }
 
 // The read is over, and the slot the core's again: the chunk is published, or a miss.

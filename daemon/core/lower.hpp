@@ -96,6 +96,7 @@ struct Lower {
   uint64_t next_prefetch = 1;
   bool in_service = true;
   bool budget_spent = false;  // until the next tick
+  bool registers = true;      // host memory with the tier, until it refuses
   bool recovering = false;    // records of an earlier daemon are being handed over
   bool tenants_known = false;
   size_t recovered_last = 0;  // records in the latest turn

@@ -21,7 +21,7 @@
 namespace kvtier::daemon {
 namespace {
 
-constexpr unsigned kBuffersMax = 1024;            // registered at once
+constexpr unsigned kBuffersMax = 1u << 14;        // the kernel's limit
 constexpr uint64_t kBufferBytesMax = 1ull << 30;  // the kernel's limit of one
 constexpr unsigned kSqpollIdleMs = 50;
 constexpr uint32_t kRetriesMax = 16;  // of EAGAIN and EINTR, which say nothing about the device
@@ -36,6 +36,7 @@ struct Slot {
 struct Buffer {
   std::byte* begin = nullptr;
   uint64_t bytes = 0;
+  unsigned number = 0;  // in the ring's table
 };
 
 Result<uint64_t> size_of(int file) {
@@ -161,14 +162,14 @@ class UringDisk final : public Disk {
     [[maybe_unused]] const auto written = ::write(wake_fd_, &one, sizeof one);
   }
 
+  // -1: none holds all of it.
   int buffer_of(const std::byte* data, uint64_t bytes) const {
-    for (size_t i = 0; i < buffers_.size(); ++i) {
-      const Buffer& buffer = buffers_[i];
-      if (data >= buffer.begin && data + bytes <= buffer.begin + buffer.bytes) {
-        return static_cast<int>(i);
-      }
-    }
-    return -1;
+    const auto after = std::upper_bound(
+        buffers_.begin(), buffers_.end(), data,
+        [](const std::byte* at, const Buffer& buffer) { return at < buffer.begin; });
+    if (after == buffers_.begin()) return -1;
+    const Buffer& buffer = *std::prev(after);
+    return data + bytes <= buffer.begin + buffer.bytes ? static_cast<int>(buffer.number) : -1;
   }
 
   // At most in_flight_max entries are ever in the ring, and it was made for that many.
@@ -179,7 +180,7 @@ class UringDisk final : public Disk {
     std::byte* data = slot.request.data + slot.done_bytes;
     const uint32_t bytes = slot.request.bytes - slot.done_bytes;
     const uint64_t offset = slot.request.offset + slot.done_bytes;
-    const int buffer = buffers_.empty() ? -1 : buffer_of(data, bytes);
+    const int buffer = buffer_of(data, bytes);
     if (slot.request.operation == DiskOperation::kRead) {
       if (buffer >= 0) {
         io_uring_prep_read_fixed(entry, 0, data, bytes, offset, buffer);
@@ -250,7 +251,8 @@ class UringDisk final : public Disk {
   size_t unsubmitted_ = 0;
   std::vector<Slot> slots_;
   std::vector<uint32_t> free_;
-  std::vector<Buffer> buffers_;
+  std::vector<Buffer> buffers_;  // by address
+  std::vector<unsigned> free_buffers_;
 };
 
 Status refused(const char* option, int error) {
@@ -310,7 +312,7 @@ Status UringDisk::open() {
   if (options_.registered_buffers) {
     error = -io_uring_register_buffers_sparse(&ring_, kBuffersMax);
     if (error != 0) return refused("nvme.registered_buffers", error);
-    buffers_.resize(kBuffersMax);
+    for (unsigned i = kBuffersMax; i > 0; --i) free_buffers_.push_back(i - 1);
   }
   return try_options();
 }
@@ -336,38 +338,41 @@ Status UringDisk::try_options() {
 }
 
 Status UringDisk::register_memory(std::span<std::byte> memory) {
-  if (buffers_.empty()) return Error(Code::kUnsupported, "nvme.registered_buffers is off");
+  if (!options_.registered_buffers) {
+    return Error(Code::kUnsupported, "nvme.registered_buffers is off");
+  }
   enable();
   for (uint64_t done = 0; done < memory.size();) {
     const uint64_t bytes = std::min(kBufferBytesMax, memory.size() - done);
-    const auto place = std::find_if(buffers_.begin(), buffers_.end(),
-                                    [](const Buffer& buffer) { return buffer.bytes == 0; });
-    if (place == buffers_.end()) {
+    if (free_buffers_.empty()) {
       return Error::format(Code::kFull, "%u buffers are registered already", kBuffersMax);
     }
     const iovec vector = {memory.data() + done, bytes};
-    const auto number = static_cast<unsigned>(place - buffers_.begin());
+    const unsigned number = free_buffers_.back();
     const __u64 tag = 0;
     const int error = -io_uring_register_buffers_update_tag(&ring_, number, &vector, &tag, 1);
-    if (error > 0) return Error::system(error, "registering memory (nvme.registered_buffers)");
-    *place = {memory.data() + done, bytes};
+    if (error > 0) return Error::system(error, "registering memory with io_uring");
+    free_buffers_.pop_back();
+    const Buffer made = {memory.data() + done, bytes, number};
+    buffers_.insert(std::upper_bound(buffers_.begin(), buffers_.end(), made,
+                                     [](const Buffer& one, const Buffer& other) {
+                                       return one.begin < other.begin;
+                                     }),
+                    made);
     done += bytes;
   }
   return {};
 }
 
 void UringDisk::unregister_memory(std::span<std::byte> memory) {
-  for (size_t i = 0; i < buffers_.size(); ++i) {
-    Buffer& buffer = buffers_[i];
-    if (buffer.bytes == 0 || buffer.begin < memory.data() ||
-        buffer.begin >= memory.data() + memory.size()) {
-      continue;
-    }
+  std::erase_if(buffers_, [&](const Buffer& buffer) {
+    if (buffer.begin < memory.data() || buffer.begin >= memory.data() + memory.size()) return false;
     const iovec none = {nullptr, 0};
     const __u64 tag = 0;
-    io_uring_register_buffers_update_tag(&ring_, static_cast<unsigned>(i), &none, &tag, 1);
-    buffer = {};
-  }
+    io_uring_register_buffers_update_tag(&ring_, buffer.number, &none, &tag, 1);
+    free_buffers_.push_back(buffer.number);
+    return true;
+  });
 }
 
 }  // namespace

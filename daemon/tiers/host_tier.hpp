@@ -46,6 +46,8 @@ struct Segment {
   bool draining = false;   // no slot of it is handed out any more
   bool locked = true;      // in memory, as far as populated
   bool growth = true;      // until populated it counts as memory that is on its way
+  uint32_t registered =
+      0;  // slots, from the first, that the tier below knows (Tier::register_memory)
 
   uint64_t bytes() const { return memory.mapping.bytes(); }
 };

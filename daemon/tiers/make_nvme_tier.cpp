@@ -30,7 +30,7 @@ Result<nvme::Slab> open_path(const std::string& path, const Config::Nvme& option
   disk_options.wake_fd = wake;
   disk_options.iopoll = options.iopoll == Switch::kOn;
   disk_options.sqpoll = options.sqpoll == Switch::kOn;
-  disk_options.registered_buffers = options.registered_buffers == Switch::kOn;
+  disk_options.registered_buffers = options.registered_buffers != Demand::kNever;
   Result<std::unique_ptr<Disk>> disk = make_uring_disk(std::move(file->file), disk_options, clock);
   if (!disk.ok()) return disk.error();
   nvme::SlabOptions slab_options;

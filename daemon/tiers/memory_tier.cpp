@@ -166,4 +166,23 @@ size_t MemoryTier::poll(std::span<TierCompletion> out) {
   return count;
 }
 
+Status MemoryTier::register_memory(std::span<std::byte> memory) {
+  if (registered_bytes() + memory.size() > registered_max_) {
+    return Error(Code::kSystem, "no more memory may be registered");
+  }
+  registered_[memory.data()] = memory.size();
+  return {};
+}
+
+void MemoryTier::unregister_memory(std::span<std::byte> memory) {
+  registered_.erase(registered_.lower_bound(memory.data()),
+                    registered_.lower_bound(memory.data() + memory.size()));
+}
+
+uint64_t MemoryTier::registered_bytes() const {
+  uint64_t bytes = 0;
+  for (const auto& [begin, size] : registered_) bytes += size;
+  return bytes;
+}
+
 }  // namespace kvtier::daemon

@@ -37,6 +37,8 @@ class MemoryTier final : public Tier {
   uint64_t room(uint32_t tenant, uint64_t chunk_bytes) const override;
   size_t make_room(uint32_t tenant, uint64_t chunk_bytes, std::span<TierPlace> out) override;
   void tick() override {}
+  Status register_memory(std::span<std::byte> memory) override;
+  void unregister_memory(std::span<std::byte> memory) override;
   // What another incarnation left: hands the places over again, as after a restart.
   void restart();
   bool recovering() const override { return !unrecovered_.empty(); }
@@ -46,6 +48,9 @@ class MemoryTier final : public Tier {
   // Faults, for tests: the bytes of a place, and whether the tier serves at all.
   std::vector<std::byte>& bytes_at(TierPlace place) { return places_.at(place).bytes; }
   bool holds(TierPlace place) const { return places_.contains(place); }
+  uint64_t registered_bytes() const;
+  // From now on it refuses.
+  void set_registered_max(uint64_t bytes) { registered_max_ = bytes; }
   void set_latency(double seconds) { options_.latency_s = seconds; }
   void set_in_service(bool in_service) { in_service_ = in_service; }
   void set_bandwidth(double bytes_per_s) { options_.bandwidth_bytes_per_s = bytes_per_s; }
@@ -76,6 +81,8 @@ class MemoryTier final : public Tier {
   std::deque<Transfer> transfers_;
   std::map<uint32_t, std::string> tenants_;
   std::vector<TierPlace> unrecovered_;
+  std::map<std::byte*, uint64_t> registered_;
+  uint64_t registered_max_ = UINT64_MAX;
   TierPlace next_place_ = 1;
   uint64_t used_bytes_ = 0;
   uint64_t queued_bytes_ = 0;

@@ -349,12 +349,10 @@ size_t NvmeTier::poll(std::span<TierCompletion> out) {
   return count;
 }
 
-// unsupported: the option is off, or the disk is simulated.
 Status NvmeTier::register_memory(std::span<std::byte> memory) {
   for (const auto& device : devices_) {
     if (device->disk() == nullptr) continue;
-    Status registered = device->disk()->register_memory(memory);
-    if (!registered.ok() && registered.code() != Code::kUnsupported) return registered;
+    if (Status registered = device->disk()->register_memory(memory); !registered) return registered;
   }
   return {};
 }

@@ -26,7 +26,12 @@ class Executor {
   // Readable when complete() has something to do; -1 when there is no need to wait.
   virtual int completion_fd() const = 0;
   virtual size_t pending() const = 0;
+  // A job over so few bytes costs less where it is than on its way to a worker and back.
+  virtual uint64_t inline_bytes_max() const = 0;
 };
+
+// As submit(); one over at most inline_bytes_max() runs at once, and its completion with it.
+[[nodiscard]] bool run_or_submit(Executor& executor, uint64_t bytes, Job job);
 
 inline constexpr size_t kJobsMax = 1024;
 

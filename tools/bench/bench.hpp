@@ -23,7 +23,7 @@ struct BenchOptions {
   uint32_t repeats = 9;
   double seconds = 20;                 // idle; nvme: about so long for each depth
   uint32_t depth = 8;                  // nvme: transfers at once
-  bool registered_buffers = false;     // nvme: as nvme.registered_buffers
+  bool unregistered_buffers = false;   // nvme: nvme.registered_buffers = "never"
   uint64_t slab_bytes = 512ull << 20;  // nvme: chunks on the disk, with headers
   std::string folder = ".";            // nvme: where the slab is made; its file system is measured
   std::string huge_pages = "auto";

@@ -108,8 +108,8 @@ CommandRun setup(Options& options) {
       .range(0.1, 3600);
   options.value("--depth", wanted->depth, "nvme: transfers at once, beside 1, 8 and 32")
       .range(1, 256);
-  options.flag("--registered-buffers", wanted->registered_buffers,
-               "nvme: as nvme.registered_buffers = \"on\"; the bare loop goes without");
+  options.flag("--no-registered-buffers", wanted->unregistered_buffers,
+               "nvme: as nvme.registered_buffers = \"never\"; the bare loop always goes without");
   options.size("--slab-bytes", wanted->slab_bytes,
                "nvme: chunks written; the slab is three times that");
   options.value("--dir", wanted->folder, "nvme: where the slab is made, and removed")

@@ -53,6 +53,40 @@ TEST_F(LowerTest, AChunkThatIsBeingWrittenKeepsItsSlotAndServesReaders) {
   EXPECT_TRUE(only_below(session, space, key_of(0)));
 }
 
+TEST_F(LowerTest, HostMemoryIsRegisteredWithTheTierWhileItLives) {
+  start_over({.host_slots = 1024, .below_chunks = 4096, .bandwidth = 1e11});  // two segments
+  Session& one = attach(1000);
+  const uint32_t space = open_space(one);
+  keep_all(one, space, 0, 1000);
+  core_->tick();
+  const uint64_t whole = core_->snapshot().tiers[0].allocated_bytes;
+  EXPECT_EQ(below_->registered_bytes(), whole);
+  // Another tenant's segment takes the place of the first one's.
+  Session& other = attach(1001, 101);
+  const uint32_t its = open_space(other);
+  for (uint64_t i = 0; i < 600; ++i) {
+    keep(other, its, key_of(i));
+    core_->tick();
+  }
+  EXPECT_GT(core_->counters().segments_freed, 0u);
+  settle();
+  core_->tick();
+  EXPECT_EQ(below_->registered_bytes(), core_->snapshot().tiers[0].allocated_bytes);
+}
+
+TEST_F(LowerTest, MemoryThatTheTierDoesNotRegisterIsUsedAllTheSame) {
+  start_over({.host_slots = 8});
+  below_->set_registered_max(0);
+  Session& session = attach();
+  const uint32_t space = open_space(session);
+  keep_all(session, space, 0, 4);
+  core_->tick();
+  keep_all(session, space, 4, 20);
+  settle();
+  EXPECT_EQ(below_->registered_bytes(), 0u);
+  EXPECT_GT(core_->counters().demoted, 0u);
+}
+
 TEST_F(LowerTest, WhenBehindMayMeanDropTheOldest) {
   start_over({.host_slots = 8, .when_behind = WhenBehind::kDrop, .bandwidth = 1e3});
   Session& session = attach();
