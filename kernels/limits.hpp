@@ -20,4 +20,10 @@ const char* copy_limit_name(CopyLimit kind);
 // kinds with the measured operation and compare medians.
 void copy_block_limit(CopyLimit kind, std::byte* target, const std::byte* source, size_t bytes);
 
+// Reads every line of the source once and writes every line of the target once, with non-temporal
+// stores: the least that an encoder or decoder of these sizes can do. Both at a multiple of 64
+// bytes; what is beyond whole lines is left out. What is written has no meaning.
+void read_write_limit(std::byte* target, size_t target_bytes, const std::byte* source,
+                      size_t source_bytes);
+
 }  // namespace kvtier::kernels

@@ -1,0 +1,76 @@
+// The table of codec operations that have one form per instruction set: on up to 32 rows (the
+// tokens of a band) of one head. Internal to kernels/; kernels/codec.cpp calls them in the order of
+// the format. Rows are at any alignment; tables of floats are padded to whole lines of 32 and
+// readable there.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/cpu.hpp"
+#include "kernels/shape.hpp"
+
+namespace kvtier::kernels::detail {
+
+// Elements that are worked on at once by every instruction set: a cache line of them.
+inline constexpr uint32_t kLineElements = 32;
+
+// Row r starts at rows[r] + offset. The lines of next[r] + next_offset are fetched meanwhile, one
+// for each line worked on (next may be rows itself).
+struct RowsIn {
+  const std::byte* const* rows;
+  uint64_t offset;
+  const std::byte* const* next;
+  uint64_t next_offset;
+  uint32_t count;
+  uint32_t dim;
+};
+struct RowsOut {
+  std::byte* const* rows;
+  uint64_t offset;
+  uint32_t count;
+  uint32_t dim;
+  bool stream;  // with non-temporal stores, where a row lies at a multiple of 64
+};
+
+struct CodecOperations {
+  Isa isa;
+  // Statistics, as the elements' bits: |x| and kernels/codec_math.hpp's ordered(). Those of
+  // channels add to what `out` holds; those of groups write out[row * groups + group].
+  void (*absmax_channels)(const RowsIn& in, uint16_t* out);
+  void (*range_channels)(const RowsIn& in, int16_t* least, int16_t* most);
+  void (*absmax_groups)(const RowsIn& in, uint32_t group_dims, uint16_t* out);
+  void (*range_groups)(const RowsIn& in, uint32_t group_dims, int16_t* least, int16_t* most);
+  // Scales from statistics: the stored bits, and what encoding multiplies with. False: not finite.
+  bool (*int8_scales)(const uint16_t* absmax, uint32_t count, uint16_t* scales, float* inverse);
+  bool (*int4_scales)(const int16_t* least, const int16_t* most, uint32_t count, uint16_t* scales,
+                      uint16_t* least_bits, float* least_value, float* inverse);
+  // Codes of all rows, one after the other.
+  void (*int8_channels)(const RowsIn& in, const float* inverse, std::byte* out);
+  void (*int8_groups)(const RowsIn& in, const float* inverse, std::byte* out);
+  void (*int4_channels)(const RowsIn& in, const float* least, const float* inverse, std::byte* out);
+  void (*int4_groups)(const RowsIn& in, const float* least, const float* inverse, std::byte* out);
+  void (*fp8_rows)(const RowsIn& in, const float* inverse, std::byte* out);
+  // And back. Tables hold the scales themselves.
+  void (*from_int8_channels)(const std::byte* codes, const float* scale, const RowsOut& out);
+  void (*from_int8_groups)(const std::byte* codes, const float* scale, const RowsOut& out);
+  void (*from_int4_channels)(const std::byte* codes, const float* least, const float* scale,
+                             const RowsOut& out);
+  void (*from_int4_groups)(const std::byte* codes, const float* least, const float* scale,
+                           const RowsOut& out);
+  void (*from_fp8_rows)(const std::byte* codes, const float* scale, const RowsOut& out);
+  // The limit of all of these: reads the source once and writes the target once, both in lines of
+  // 64 bytes, in step.
+  void (*read_write)(std::byte* target, uint64_t target_lines, const std::byte* source,
+                     uint64_t source_lines);
+};
+
+// One for each element type, in the order of Element.
+extern const CodecOperations kCodecsBaseline[2];
+extern const CodecOperations kCodecsAvx2[2];
+extern const CodecOperations kCodecsAvx512[2];
+
+// Those of isa_active().
+const CodecOperations& codec_operations(Element element);
+
+}  // namespace kvtier::kernels::detail
