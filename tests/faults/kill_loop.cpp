@@ -3,7 +3,8 @@
 // what its key says it must be, and the slots are counted. Prints a line every 100 cycles and ends
 // with one line of JSON; exit status 1 if anything was wrong.
 //
-//   kill_loop [--cycles N] [--seed N] [--clients N] [--capacity-mib N] [--nvme DIRECTORY=SIZE]
+//   kill_loop [--cycles N] [--seed N] [--clients N] [--capacity-mib N] [--nvme
+//   [EMPTY-DIRECTORY=]SIZE]
 #include <gtest/gtest.h>
 #include <poll.h>
 
@@ -258,7 +259,7 @@ class Loop {
 int usage(const char* found) {
   std::fprintf(stderr,
                "kill_loop: '%s'; there are --cycles N, --seed N, --clients N, --capacity-mib N, "
-               "--nvme DIRECTORY=SIZE\n",
+               "--nvme [EMPTY-DIRECTORY=]SIZE\n",
                found);
   return 2;
 }
@@ -279,9 +280,11 @@ int main(int argc, char** argv) {
     const std::string value = argv[i + 1];
     if (const auto number = numbers.find(name); number != numbers.end()) {
       *number->second = std::strtoull(value.c_str(), nullptr, 10);
-    } else if (const size_t at = value.find('='); name == "--nvme" && at != std::string::npos) {
-      options.nvme = "[nvme]\npaths = ['" + value.substr(0, at) + "']\ncapacity = '" +
-                     value.substr(at + 1) + "'\nio_timeout = '100ms'\n";
+    } else if (name == "--nvme") {
+      const size_t at = value.find('=');
+      options.nvme = "[nvme]\nio_timeout = '100ms'\n";
+      if (at != std::string::npos) options.nvme += "paths = ['" + value.substr(0, at) + "']\n";
+      options.nvme += "capacity = '" + value.substr(at == std::string::npos ? 0 : at + 1) + "'\n";
     } else {
       return usage(argv[i]);
     }
