@@ -38,7 +38,18 @@ struct GroupFiles {
   const char* folder;  // where the hierarchy is mounted
   const char* limit;
   const char* used;
+  const char* reclaimable;  // a line of its memory.stat
 };
+
+// Pages of files that nobody used for long: the kernel takes them back before it ends a process.
+uint64_t reclaimable_bytes(const std::string& folder, const char* name) {
+  std::ifstream file(folder + "memory.stat");
+  std::string found;
+  for (uint64_t bytes = 0; file >> found >> bytes;) {
+    if (found == name) return bytes;
+  }
+  return 0;
+}
 
 // What a group and all groups above it leave.
 uint64_t left_by_groups(const std::string& root, std::string group, const GroupFiles& files) {
@@ -47,7 +58,10 @@ uint64_t left_by_groups(const std::string& root, std::string group, const GroupF
     const std::string folder = root + files.folder + group + "/";
     const auto limit = number_in(folder + files.limit);
     const auto used = number_in(folder + files.used);
-    if (limit && used) left = std::min(left, *limit - std::min(*used, *limit));
+    if (limit && used) {
+      const uint64_t held = *used - std::min(*used, reclaimable_bytes(folder, files.reclaimable));
+      left = std::min(left, *limit - std::min(held, *limit));
+    }
     const size_t slash = group.rfind('/');
     if (slash == std::string::npos || group.empty()) return left;
     group.resize(slash);
@@ -55,9 +69,10 @@ uint64_t left_by_groups(const std::string& root, std::string group, const GroupF
 }
 
 uint64_t groups_available(const std::string& root) {
-  constexpr GroupFiles kUnified = {"/sys/fs/cgroup", "memory.max", "memory.current"};
+  constexpr GroupFiles kUnified = {"/sys/fs/cgroup", "memory.max", "memory.current",
+                                   "inactive_file"};
   constexpr GroupFiles kLegacy = {"/sys/fs/cgroup/memory", "memory.limit_in_bytes",
-                                  "memory.usage_in_bytes"};
+                                  "memory.usage_in_bytes", "total_inactive_file"};
   uint64_t left = UINT64_MAX;
   std::ifstream file(root + "/proc/self/cgroup");
   std::string line;

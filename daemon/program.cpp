@@ -187,6 +187,7 @@ Status make_core(const Config& config, const DaemonPaths& paths, const Start& st
   options.config = config;
   options.epoch = random_epoch();
   options.memory_available_bytes = available_memory_bytes() + start.kept->bytes();
+  options.memory_left_bytes = [] { return available_memory_bytes(); };
   options.state_directory = paths.state_directory;
   options.protocol_min = served_versions().min;
   options.protocol_max = served_versions().max;

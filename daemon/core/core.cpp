@@ -68,6 +68,7 @@ Result<std::unique_ptr<Core>> Core::create(CoreOptions options, Executor& execut
   host.lock = want(core->config_.host.lock);
   host.slots_max = std::max(core->capacity_bytes_ / kSlotBytesMin, kSlotIdsMin);
   host.epoch = core->epoch_;
+  host.memory_left_bytes = options.memory_left_bytes;
   core->lower_.tier = std::move(below);
   std::string reason = options.keeper == nullptr ? "daemon.keep is \"off\"" : "nothing was kept";
   if (options.kept != nullptr && !options.kept->empty()) {

@@ -29,10 +29,11 @@ namespace kvtier::daemon {
 
 struct CoreOptions {
   Config config;
-  uint64_t epoch = 0;                   // not 0
-  uint64_t memory_available_bytes = 0;  // for a capacity of "auto"
-  std::string state_directory;          // for tenants' salts; empty: salts live as long as the core
-  uint32_t protocol_min = 1;            // what the session layer serves, to be shown
+  uint64_t epoch = 0;                                // not 0
+  uint64_t memory_available_bytes = 0;               // for a capacity of "auto"
+  std::function<uint64_t()> memory_left_bytes = {};  // now; any thread. Empty: nobody looks
+  std::string state_directory;  // for tenants' salts; empty: salts live as long as the core
+  uint32_t protocol_min = 1;    // what the session layer serves, to be shown
   uint32_t protocol_max = 1;
   FdKeeper* keeper = nullptr;          // outlives the core; null: nothing outlives it
   std::shared_ptr<KeptFds> kept = {};  // what the keeper had; null: nothing

@@ -18,6 +18,20 @@ constexpr uint32_t kPopulateJobsMax = 2;  // a segment at a time
 constexpr uint64_t kRetryAfterNs = 1'000'000'000;
 constexpr uint32_t kSegmentsPerPool = 128;  // a segment is at least 1/128 of the capacity
 constexpr uint32_t kSlotsPerSegmentMin = 8;
+constexpr uint64_t kMemoryReserveBytes = 16 * wire::MiB;  // for everything but segments
+
+// Where a control group is full the kernel ends the process that asks for a page, so it is asked
+// for before. Any thread.
+Status look_for_memory(const std::function<uint64_t()>& memory_left_bytes, uint64_t bytes) {
+  if (!memory_left_bytes) return {};
+  const uint64_t left = memory_left_bytes();
+  if (left >= bytes + kMemoryReserveBytes) return {};
+  return Error::format(Code::kOutOfMemory,
+                       "%llu MiB are left to the machine or the daemon's control group, %llu MiB "
+                       "are needed: lower host.capacity, or raise the limit (MemoryMax=)",
+                       static_cast<unsigned long long>(left / wire::MiB),
+                       static_cast<unsigned long long>((bytes + kMemoryReserveBytes) / wire::MiB));
+}
 
 }  // namespace
 
@@ -60,7 +74,11 @@ Growth HostTier::grow(TenantNumber number, uint64_t slot_bytes, uint64_t now_ns)
   creation->bytes = bytes;
   creation->huge_pages = options_.huge_pages;
   Job job;
-  job.work = [creation] {
+  job.work = [creation, memory_left = options_.memory_left_bytes] {
+    if (Status enough = look_for_memory(memory_left, creation->bytes); !enough) {
+      creation->memory = enough.error();
+      return;
+    }
     if (creation->huge_pages != Want::kNever) {
       creation->memory = create_memfd({"kvtier-segment", creation->bytes, Pages::kHuge});
     }
@@ -173,9 +191,10 @@ void HostTier::populate_next(Segment& segment) {
   auto outcome = std::make_shared<std::pair<Status, Status>>();  // populated, locked
   const bool lock = options_.lock != Want::kNever && segment.memory.pages == Pages::kSmall;
   Job job;
-  job.work = [begin, bytes, lock, outcome] {
+  job.work = [begin, bytes, lock, outcome, memory_left = options_.memory_left_bytes] {
+    outcome->first = look_for_memory(memory_left, bytes);
     // Slots need not begin on huge pages: whole pages around the range are touched.
-    outcome->first = populate(begin, bytes);
+    if (outcome->first.ok()) outcome->first = populate(begin, bytes);
     if (outcome->first.ok() && lock) outcome->second = lock_memory(begin, bytes);
   };
   const uint64_t uid = segment.uid;

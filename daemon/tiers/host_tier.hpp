@@ -4,6 +4,7 @@
 // segment and creating another.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -26,6 +27,8 @@ struct HostTierOptions {
   uint64_t slots_max = 0;  // ids in the slot table
   uint64_t epoch = 0;
   uint64_t next_uid = 1;
+  // Of the machine and the daemon's control group; asked on workers. Empty: never a reason to stop.
+  std::function<uint64_t()> memory_left_bytes = {};
 };
 
 using TenantNumber = uint32_t;

@@ -146,6 +146,30 @@ ReadBack FaultClient::load(const Match& match, uint64_t prompt) {
   return back;
 }
 
+ReadBack FaultClient::read_prefix(uint64_t prompt, size_t chunks,
+                                  std::chrono::milliseconds patience) {
+  ReadBack back;
+  std::vector<std::byte> buffer(chunks * options_.chunk_bytes, std::byte{0x5a});
+  std::vector<Fragment> fragments;
+  std::vector<LoadTarget> targets;
+  for (size_t i = 0; i < chunks; ++i) {
+    fragments.push_back({buffer.data() + i * options_.chunk_bytes, options_.chunk_bytes});
+  }
+  for (size_t i = 0; i < chunks; ++i) targets.push_back({i, std::span(fragments).subspan(i, 1)});
+  const auto loaded = space_->load_prefix(chain(prompt, chunks), targets, in(patience));
+  if (!loaded.ok()) {
+    back.failed = true;
+    return back;
+  }
+  back.found = back.loaded = loaded->chunks;
+  back.lower = loaded->chunks_lower;
+  back.ended = loaded->ended;
+  for (size_t i = 0; i < back.loaded; ++i) {
+    back.wrong_bytes += wrong_bytes(prompt, i, {fragments[i].data, fragments[i].bytes});
+  }
+  return back;
+}
+
 std::vector<Grant> FaultClient::grants(uint64_t prompt, size_t chunks) {
   const KeyChain keys = chain(prompt, chunks);
   std::vector<size_t> wanted(chunks);

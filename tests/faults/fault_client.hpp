@@ -24,6 +24,7 @@ struct ClientOptions {
 struct ReadBack {
   size_t found = 0;   // chunks leased
   size_t loaded = 0;  // of these, said to be good
+  size_t lower = 0;   // of these, brought from below by this call
   uint64_t wrong_bytes = 0;
   MissReason ended = MissReason::kNone;
   bool failed = false;  // a call ended with an error
@@ -50,6 +51,9 @@ class FaultClient {
   bool store_all(uint64_t prompt, size_t chunks);
   // Look-up, leases, loads with checks of every byte.
   ReadBack read(uint64_t prompt, size_t chunks);
+  // The same by load_prefix(), wherever the chunks lie.
+  ReadBack read_prefix(uint64_t prompt, size_t chunks,
+                       std::chrono::milliseconds patience = std::chrono::seconds(10));
   Result<Match> match(uint64_t prompt, size_t chunks);
   ReadBack load(const Match& match, uint64_t prompt);
 

@@ -58,6 +58,10 @@ TEST_F(MachineTest, AControlGroupOrOneAboveItLowersIt) {
   write("/sys/fs/cgroup/a/memory.max", std::to_string(100 * kMiB));
   write("/sys/fs/cgroup/a/memory.current", std::to_string(60 * kMiB));
   EXPECT_EQ(available_memory_bytes(root_), 40 * kMiB);
+  write("/sys/fs/cgroup/a/memory.stat",
+        "anon 1\ninactive_file " + std::to_string(20 * kMiB) + "\nactive_file 1\n");
+  EXPECT_EQ(available_memory_bytes(root_), 60 * kMiB) << "what the kernel takes back at need";
+  write("/sys/fs/cgroup/a/memory.stat", "inactive_file 0\n");
   write("/sys/fs/cgroup/a/memory.current", std::to_string(160 * kMiB));
   EXPECT_EQ(available_memory_bytes(root_), 0u);
 }

@@ -48,17 +48,6 @@ uint64_t slab_bytes(uint64_t segment_bytes) {
 
 }  // namespace
 
-TemporaryFolder::TemporaryFolder() {
-  std::string name = (std::filesystem::current_path() / "nvme-test-XXXXXX").string();
-  if (::mkdtemp(name.data()) == nullptr) std::abort();
-  path_ = name;
-}
-
-TemporaryFolder::~TemporaryFolder() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
-
 nvme::Slab simulated_slab(const std::shared_ptr<SimulatedMedium>& medium, const Clock& clock,
                           const SimulatedDiskOptions& options, uint64_t segment_bytes,
                           SimulatedDisk** disk) {

@@ -13,6 +13,7 @@
 #include "daemon/io/simulated_disk.hpp"
 #include "daemon/io/simulated_metadata.hpp"
 #include "daemon/tiers/nvme_tier.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 namespace kvtier::daemon {
 
@@ -33,17 +34,6 @@ struct PageAllocator {
   }
 };
 using PageBytes = std::vector<std::byte, PageAllocator<std::byte>>;
-
-// A folder of its own under the current directory (tmpfs has no direct I/O), gone at the end.
-class TemporaryFolder {
- public:
-  TemporaryFolder();
-  ~TemporaryFolder();
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 // A slab on a simulated medium, or what is wrong with it.
 nvme::Slab simulated_slab(const std::shared_ptr<SimulatedMedium>& medium, const Clock& clock,

@@ -17,6 +17,7 @@
 #include "daemon/tiers/make_nvme_tier.hpp"
 #include "kernels/checksum.hpp"
 #include "tests/daemon/tiers/nvme_fixture.hpp"
+#include "tests/support/block_device.hpp"
 
 namespace kvtier::daemon {
 namespace {
@@ -206,24 +207,6 @@ TEST_F(OnThisMachine, APathThatIsNoneTakesOutOnlyItself) {
   EXPECT_EQ(write(1).code, Code::kOk);
 }
 
-// A file system with room for less, gone at the end.
-class Mounted {
- public:
-  Mounted(const std::string& path, const char* type, const char* source, const char* options)
-      : path_(path) {
-    std::filesystem::create_directories(path_);
-    is_mounted_ = ::mount(source, path_.c_str(), type, 0, options) == 0;
-  }
-  ~Mounted() {
-    if (is_mounted_) ::umount2(path_.c_str(), MNT_DETACH);
-  }
-  bool ok() const { return is_mounted_; }
-
- private:
-  std::string path_;
-  bool is_mounted_ = false;
-};
-
 TEST_F(OnThisMachine, AFullFileSystemTakesOutOnlyItsDevice) {
   const std::string small = folder_.path() + "/small";
   const Mounted mounted(small, "tmpfs", "tmpfs", "size=8m");
@@ -237,32 +220,6 @@ TEST_F(OnThisMachine, AFullFileSystemTakesOutOnlyItsDevice) {
   EXPECT_FALSE(std::filesystem::exists(small + "/slab")) << "nothing half-made is left";
   EXPECT_EQ(write(1).code, Code::kOk);
 }
-
-// A block device over a file that is cut under it: reads past the cut are real I/O errors.
-class LoopDevice {
- public:
-  LoopDevice(const std::string& file, uint64_t bytes) {
-    const Fd control(::open("/dev/loop-control", O_RDWR | O_CLOEXEC));
-    if (!control) return;
-    const int number = ::ioctl(control.get(), LOOP_CTL_GET_FREE);
-    if (number < 0) return;
-    path_ = "/dev/loop" + std::to_string(number);
-    device_ = Fd(::open(path_.c_str(), O_RDWR | O_CLOEXEC));
-    const Fd backing(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-    if (!device_ || !backing || ::ftruncate(backing.get(), static_cast<off_t>(bytes)) != 0) return;
-    is_set_ = ::ioctl(device_.get(), LOOP_SET_FD, backing.get()) == 0;
-  }
-  ~LoopDevice() {
-    if (is_set_) ::ioctl(device_.get(), LOOP_CLR_FD, 0);
-  }
-  bool ok() const { return is_set_; }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-  Fd device_;
-  bool is_set_ = false;
-};
 
 TEST_F(OnThisMachine, ABlockDeviceWhoseBackingWasCutGivesErrorsAndGoesOut) {
   const std::string backing = folder_.path() + "/backing";
