@@ -8,6 +8,8 @@
 #include <cinttypes>
 #include <cstdio>
 
+#include "kvtier/wire/plan_record.hpp"
+
 namespace kvtier::client {
 namespace {
 
@@ -184,6 +186,14 @@ Status check_session(const std::byte* memory, uint64_t bytes, const wire::Attach
   };
   for (const Part& part : parts) {
     if (Status status = check_part(part, wire::kSessionHeaderBytes, bytes); !status) return status;
+  }
+  if (header.plan_entries != 0) {  // a daemon that takes plan records
+    if (!std::has_single_bit(header.plan_entries)) {
+      return malformed("plan_entries", header.plan_entries, "a power of two");
+    }
+    const Part plans = {"plans_offset", header.plans_offset, header.plan_entries,
+                        sizeof(wire::PlanCell)};
+    if (Status status = check_part(plans, wire::kSessionHeaderBytes, bytes); !status) return status;
   }
   return {};
 }

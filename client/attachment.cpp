@@ -31,6 +31,8 @@ Attachment::Attachment(AttachedMemory memory, std::shared_ptr<SessionCore> owner
             header().cells_max),
       touches(&header(), at<std::atomic<uint64_t>>(session_memory_, header().touches_offset),
               header().touch_entries),
+      plans(&header(), at<wire::PlanCell>(session_memory_, header().plans_offset),
+            header().plan_entries),
       ring(
           {
               .header = &header(),

@@ -11,6 +11,7 @@
 #include "client/attach.hpp"
 #include "client/lease_cells.hpp"
 #include "client/life_count.hpp"
+#include "client/plan_log.hpp"
 #include "client/ring.hpp"
 #include "client/segments.hpp"
 #include "client/touch_log.hpp"
@@ -64,6 +65,7 @@ class Attachment {
   ControlChannel control;
   LeaseCells cells;
   TouchLog touches;
+  PlanLog plans;
   Ring ring;
   Segments segments;
   std::atomic<bool> ended{false};  // the socket's end of file was seen

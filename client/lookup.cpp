@@ -1,10 +1,9 @@
-// Space::lookup and Space::plan: what is there, and whether to load it. No lease, no message.
+// Space::lookup: what is there. No lease, no message.
 #include <algorithm>
 
 #include "client/match_impl.hpp"
 #include "client/space_impl.hpp"
 #include "client/tiers.hpp"
-#include "kvtier/wire/plan.hpp"
 
 namespace kvtier {
 namespace {
@@ -47,32 +46,6 @@ Lookup Space::lookup(const KeyChain& chain, size_t first) const {
   wire::visit_prefix(view, keys.subspan(std::min(first, keys.size())), opened.space->id,
                      [&](const wire::FoundChunk& chunk) { add_chunk(view, chunk, &result); });
   return result;
-}
-
-Plan Space::plan(const Lookup& lookup, size_t first) const {
-  Plan plan;
-  if (impl_->core->forked()) return plan;
-  const Impl::Opened opened = impl_->open();
-  if (!opened) return plan;
-  wire::PlanInput input;
-  if (!wire::read_board(*opened.attachment->view.board, opened.space->number, &input.costs)) {
-    input.costs = {};
-  }
-  input.tokens_per_chunk = impl_->record->spec.tokens_per_chunk;
-  input.chunk_bytes = impl_->record->spec.chunk_bytes;
-  input.first = first;
-  for (uint32_t i = 0; i < wire::kTierCount; ++i) {
-    input.chunks_by_tier[i] = lookup.chunks_by_tier[i];
-  }
-  const wire::PlanOutput output = wire::plan_load(input);
-  plan.load_chunks = output.load_chunks;
-  plan.load_seconds = output.load_seconds;
-  plan.recompute_seconds = output.recompute_seconds;
-  plan.load_deadline = std::chrono::nanoseconds(
-      static_cast<int64_t>(std::min(output.deadline_seconds, 3600.0) * 1e9));
-  opened.attachment->count(
-      plan.load_chunks > 0 ? wire::Counter::kPlansLoad : wire::Counter::kPlansRecompute, 1);
-  return plan;
 }
 
 }  // namespace kvtier

@@ -85,4 +85,23 @@ Status Space::report_prefill(uint64_t tokens, uint64_t context, double seconds) 
   return opened.attachment->ring.post(request, nullptr, 0);
 }
 
+Status Space::report_model(double flops_token, double flops_pair, double flops_per_s) const {
+  if (impl_->core->forked()) return client::forked_error();
+  const bool sound = std::isfinite(flops_token) && flops_token > 0 && std::isfinite(flops_pair) &&
+                     flops_pair >= 0 && std::isfinite(flops_per_s) && flops_per_s > 0;
+  if (!sound) {
+    return Error::format(Code::kInvalidArgument, "a model of %g and %g FLOPs at %g a second",
+                         flops_token, flops_pair, flops_per_s);
+  }
+  const Impl::Opened opened = impl_->open();
+  if (!opened) return impl_->core->refusal_of(*impl_->record);
+  Ring::Request request;
+  request.op = wire::Op::kReportModel;
+  request.space = opened.space->id;
+  request.a = wire::double_bits(flops_token);
+  request.b = wire::double_bits(flops_pair);
+  request.c = wire::double_bits(flops_per_s);
+  return opened.attachment->ring.post(request, nullptr, 0);
+}
+
 }  // namespace kvtier

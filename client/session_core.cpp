@@ -2,8 +2,11 @@
 
 #include <sys/eventfd.h>
 #include <sys/random.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstring>
 
 #include "client/guarded.hpp"
 #include "kvtier/wire/chunk_header.hpp"
@@ -229,6 +232,22 @@ bool SessionCore::gather_load(uint64_t bytes, double seconds, uint64_t* bytes_su
   *bytes_sum = std::exchange(load_bytes_, 0);
   *seconds_sum = std::exchange(load_seconds_, 0);
   return true;
+}
+
+bool SessionCore::probe_due(Clock::time_point now) {
+  constexpr auto kProbeEvery = std::chrono::duration_cast<Clock::duration>(std::chrono::seconds(1));
+  Clock::rep last = probed_.load(std::memory_order_relaxed);
+  const Clock::rep at = now.time_since_epoch().count();
+  return at - last >= kProbeEvery.count() &&
+         probed_.compare_exchange_strong(last, at, std::memory_order_relaxed);
+}
+
+uint64_t SessionCore::next_plan() {
+  const uint64_t number = plans_.fetch_add(1, std::memory_order_relaxed) + 1;
+  uint64_t start = 0;
+  std::memcpy(&start, &tag_secret_, std::min(sizeof start, sizeof tag_secret_));
+  const uint64_t id = (start ^ static_cast<uint64_t>(::getpid()) << 32) + number;
+  return id == 0 ? 1 : id;
 }
 
 SessionStats SessionCore::stats() const {

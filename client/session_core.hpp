@@ -78,6 +78,10 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
 
   // True when a load of so many bytes should be reported now; hands out what was gathered.
   bool gather_load(uint64_t bytes, double seconds, uint64_t* bytes_sum, double* seconds_sum);
+  // True at most once a second: a tier that was not worth loading from may be tried.
+  bool probe_due(Clock::time_point now);
+  // A number for a plan that no other process uses, not 0.
+  uint64_t next_plan();
   bool sample() { return samples_.fetch_add(1, std::memory_order_relaxed) % 16 == 0; }
 
   const SessionOptions& options() const { return options_; }
@@ -114,6 +118,8 @@ class SessionCore : public std::enable_shared_from_this<SessionCore> {
   TagSecret tag_secret_ = {};
   std::atomic<AttachmentSlot*> current_{nullptr};
   std::atomic<uint64_t> samples_{0};
+  std::atomic<uint64_t> plans_{0};
+  std::atomic<Clock::rep> probed_{0};
   std::array<std::atomic<uint64_t>, wire::kCountersMax> unattached_ = {};
   std::thread thread_;
 

@@ -206,27 +206,3 @@ int32_t kvtier_hint(const kvtier_space* space, const kvtier_chain* chain, size_t
   return end(space->space->hint(chain->chain, first, count, static_cast<kvtier::Hint>(hint), value),
              error);
 }
-
-int32_t kvtier_plan(const kvtier_space* space, const kvtier_lookup_result* lookup, size_t first,
-                    kvtier_plan_result* result) {
-  kvtier_lookup_result given;
-  if (space == nullptr || lookup == nullptr || !read_sized(lookup, &given)) {
-    return KVTIER_INVALID_ARGUMENT;
-  }
-  kvtier::Lookup found;
-  found.chunks = given.chunks;
-  std::copy(std::begin(given.chunks_by_tier), std::end(given.chunks_by_tier), found.chunks_by_tier);
-  const kvtier::Plan plan = space->space->plan(found, first);
-  kvtier_plan_result made = {};
-  made.load_chunks = plan.load_chunks;
-  made.load_seconds = plan.load_seconds;
-  made.recompute_seconds = plan.recompute_seconds;
-  made.load_deadline_ns = plan.load_deadline.count();
-  return write_sized(made, result) ? KVTIER_OK : KVTIER_INVALID_ARGUMENT;
-}
-
-int32_t kvtier_report_prefill(const kvtier_space* space, uint64_t tokens, uint64_t context,
-                              double seconds, kvtier_error* error) {
-  if (space == nullptr) return invalid("space is NULL", error);
-  return end(space->space->report_prefill(tokens, context, seconds), error);
-}

@@ -1,7 +1,10 @@
 // See json_views.hpp.
 #include "daemon/admin/json_views.hpp"
 
+#include <algorithm>
+#include <array>
 #include <cinttypes>
+#include <cmath>
 #include <cstdio>
 
 #include "daemon/admin/core_counters.hpp"
@@ -15,6 +18,14 @@ std::string hex(uint64_t value) {
   char text[17];
   std::snprintf(text, sizeof text, "%016" PRIx64, value);
   return text;
+}
+
+// As MissReason of the client library.
+const char* miss_reason_word(uint32_t reason) {
+  constexpr std::array kWords = {"none",        "absent",          "lower",   "leased_out",
+                                 "unverified",  "codec",           "shard",   "mismatch",
+                                 "unavailable", "too_many_leases", "deadline"};
+  return reason < kWords.size() ? kWords[reason] : "unknown";
 }
 
 Json or_null(uint64_t value) {
@@ -60,7 +71,9 @@ Json view_tier(const TierSnapshot& tier) {
   const auto& [name, state, reason, capacity_bytes, capacity_chunks, allocated_bytes, used_bytes,
                payload_bytes, chunks, granted_slots, retired_slots, quarantined_slots,
                pinned_chunks, segments, evictions, unlocked_bytes, huge_pages, policy,
-               load_bandwidth, load_latency_s, devices] = tier;
+               load_bandwidth, load_latency_s, load_bandwidth_p10, load_bandwidth_p50,
+               load_time_p50_s, load_time_p99_s, load_samples, load_errors, store_bandwidth,
+               store_time_p99_s, store_errors, devices] = tier;
   return {{"name", name},
           {"state", state},
           {"reason", reason},
@@ -81,7 +94,92 @@ Json view_tier(const TierSnapshot& tier) {
           {"huge_pages", huge_pages},
           {"load_bandwidth_bytes_per_second", load_bandwidth},
           {"load_latency_seconds", load_latency_s},
+          {"load_bandwidth_p10_bytes_per_second", load_bandwidth_p10},
+          {"load_bandwidth_p50_bytes_per_second", load_bandwidth_p50},
+          {"load_p50_seconds", load_time_p50_s},
+          {"load_p99_seconds", load_time_p99_s},
+          {"load_samples", load_samples},
+          {"load_errors", load_errors},
+          {"store_bandwidth_bytes_per_second", store_bandwidth},
+          {"store_p99_seconds", store_time_p99_s},
+          {"store_errors", store_errors},
           {"devices", view_list(devices, view_device)}};
+}
+
+namespace {
+
+// What a client wrote may be no number.
+Json number(double value) {
+  return std::isfinite(value) ? Json(value) : Json();
+}
+std::string codec_name(uint8_t codec) {
+  return codec == 0 ? "none" : "codec " + std::to_string(codec);
+}
+
+Json view_plan_tiers(const wire::PlanRecord& plan) {
+  Json tiers = Json::array();
+  for (uint32_t i = 0; i < wire::kTierCount; ++i) {
+    const wire::PlanTierRecord& tier = plan.tiers[i];
+    tiers.push_back({{"tier", wire::tier_name(static_cast<wire::Tier>(i))},
+                     {"bandwidth_bytes_per_second", number(tier.bandwidth_bytes_per_s)},
+                     {"latency_seconds", number(tier.latency_s)},
+                     {"queued_bytes", tier.queued_bytes},
+                     {"samples", tier.samples}});
+  }
+  return tiers;
+}
+
+Json view_plan_runs(const wire::PlanRecord& plan) {
+  Json runs = Json::array();
+  for (uint32_t i = 0; i < std::min(plan.runs_count, wire::kPlanRunsShown); ++i) {
+    const wire::PlanRunRecord& run = plan.runs[i];
+    const bool known = run.tier < wire::kTierCount;
+    runs.push_back({{"chunks", run.chunks},
+                    {"tier", known ? wire::tier_name(static_cast<wire::Tier>(run.tier)) : "?"},
+                    {"codec", codec_name(run.codec)},
+                    {"stored_bytes", run.stored_bytes}});
+  }
+  return runs;
+}
+
+}  // namespace
+
+Json view_plan(const LoggedPlan& logged) {
+  const wire::PlanRecord& plan = logged.plan;
+  Json view = {{"plan", hex(plan.id)},
+               {"request", plan.request},
+               {"tenant", logged.tenant},
+               {"session", logged.session},
+               {"space", plan.space},
+               {"first_key", plan.resident == 0 ? Json() : Json(plan_key_text(plan.first_key))},
+               {"last_key", plan.resident == 0 ? Json() : Json(plan_key_text(plan.last_key))},
+               {"first_chunk", plan.first},
+               {"resident_chunks", plan.resident},
+               {"tokens_per_chunk", plan.tokens_per_chunk},
+               {"tokens_behind", plan.tokens_behind},
+               {"restore", wire::overlap_name(static_cast<wire::Overlap>(plan.overlap))},
+               {"lambda", number(plan.lambda)},
+               {"compute",
+                {{"seconds_per_token", number(plan.a)},
+                 {"seconds_per_token_and_position", number(plan.b)},
+                 {"seconds_per_call", number(plan.g)},
+                 {"samples", plan.compute_samples}}},
+               {"tiers", view_plan_tiers(plan)},
+               {"runs", view_plan_runs(plan)},
+               {"runs_count", plan.runs_count},
+               {"load_begin", plan.load_begin},
+               {"load_end", plan.load_end},
+               {"load_seconds", number(plan.load_seconds)},
+               {"recompute_seconds", number(plan.recompute_seconds)},
+               {"ttft_seconds", number(plan.ttft_seconds)},
+               {"load_all_seconds", number(plan.load_all_seconds)},
+               {"compute_all_seconds", number(plan.compute_all_seconds)},
+               {"deadline_seconds", number(plan.deadline_seconds)}};
+  view["ended"] = !logged.ended ? Json()
+                                : Json({{"loaded_chunks", logged.end.loaded},
+                                        {"seconds", number(logged.end.seconds)},
+                                        {"reason", miss_reason_word(logged.end.ended)}});
+  return view;
 }
 
 Json view_client_counters(const ClientCounters& counters) {
@@ -114,7 +212,8 @@ Json view_tenant(const TenantSnapshot& tenant) {
 Json view_space(const SpaceSnapshot& space) {
   const auto& [id, tenant, model, dtype, layout, isa, layers, kv_heads, head_dim, tokens_per_chunk,
                shard, shards, typed, chunk_bytes, slot_bytes, chunks, payload_bytes, stored,
-               idle_seconds, prefill_s_per_token] = space;
+               idle_seconds, prefill_s_per_token, prefill_s_per_pair, prefill_s_per_call,
+               prefill_samples] = space;
   return {{"id", id},
           {"tenant", tenant},
           {"model", model},
@@ -134,7 +233,10 @@ Json view_space(const SpaceSnapshot& space) {
           {"payload_bytes", payload_bytes},
           {"stored", stored},
           {"idle_seconds", idle_seconds},
-          {"prefill_seconds_per_token", prefill_s_per_token}};
+          {"prefill_seconds_per_token", prefill_s_per_token},
+          {"prefill_seconds_per_token_and_position", prefill_s_per_pair},
+          {"prefill_seconds_per_call", prefill_s_per_call},
+          {"prefill_samples", prefill_samples}};
 }
 
 Json view_session(const SessionSnapshot& session) {
@@ -187,7 +289,8 @@ Json view_counters(const CoreCounters& counters) {
 
 Json view_status(const CoreSnapshot& snapshot) {
   const auto& [version, protocol_min, protocol_max, epoch, uptime_seconds, health, problems,
-               start_mode, start_reason, tiers, tenants, spaces, sessions, counters] = snapshot;
+               start_mode, start_reason, tiers, tenants, spaces, sessions, counters, plans] =
+      snapshot;
   return {{"schema", 1},
           {"version", version},
           {"protocol_min", protocol_min},
@@ -202,7 +305,13 @@ Json view_status(const CoreSnapshot& snapshot) {
           {"tenants", view_list(tenants, view_tenant)},
           {"spaces", view_list(spaces, view_space)},
           {"sessions", view_list(sessions, view_session)},
-          {"counters", view_counters(counters)}};
+          {"counters", view_counters(counters)},
+          {"plans",
+           {{"recorded", plans.recorded},
+            {"records_lost", plans.records_lost},
+            {"measured", plans.measured},
+            {"error_p50", plans.error_p50},
+            {"error_p99", plans.error_p99}}}};
 }
 
 Json view_event(const LogEvent& event, uint64_t boot, uint64_t lost) {

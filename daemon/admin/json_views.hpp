@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "daemon/core/control.hpp"
 #include "daemon/core/snapshot.hpp"
 #include "daemon/log/event_ring.hpp"
 
@@ -22,6 +23,7 @@ Json view_space(const SpaceSnapshot& space);
 Json view_session(const SessionSnapshot& session);
 Json view_chunk(const ChunkSnapshot& chunk);
 Json view_counters(const CoreCounters& counters);
+Json view_plan(const LoggedPlan& logged);
 Json view_client_counters(const ClientCounters& counters);
 
 // A line of /v1/events. `boot` is Log::opened_ns(), `lost` how many events before it are not to be

@@ -48,6 +48,16 @@ void of_process(S source, Sink sink) {
   sink.add("", source.process.*kField);
 }
 
+void prefill_samples(S source, Sink sink) {
+  for (const TenantSnapshot& tenant : source.core.tenants) {
+    uint64_t sum = 0;
+    for (const SpaceSnapshot& space : source.core.spaces) {
+      if (space.tenant == tenant.name) sum += space.prefill_samples;
+    }
+    sink.add(label("tenant", tenant.name), sum);
+  }
+}
+
 // One sample a word, 1 for the one that holds.
 void one_of(std::string_view name, std::string_view value,
             std::initializer_list<std::string_view> words, Sink sink,
@@ -176,6 +186,19 @@ constexpr std::array kRows = {
   MetricRow{"kvtier_tier_evictions_total", kCounter, "chunks", "Chunks evicted from a tier.", of_tier<&T::evictions>},
   MetricRow{"kvtier_tier_load_bandwidth_bytes_per_second", kGauge, "bytes a second", "Bandwidth of loads, as the cost board has it.", of_tier<&T::load_bandwidth>},
   MetricRow{"kvtier_tier_load_latency_seconds", kGauge, "seconds", "Time to the first byte of a load, as the cost board has it.", of_tier<&T::load_latency_s>},
+  MetricRow{"kvtier_tier_load_samples_total", kCounter, "measurements", "Measurements behind the bandwidth of loads.", of_tier<&T::load_samples>},
+  MetricRow{"kvtier_tier_load_errors_total", kCounter, "transfers", "Reads of chunks from a tier that failed or were given up.", of_tier<&T::load_errors>},
+  MetricRow{"kvtier_tier_load_p50_seconds", kGauge, "seconds", "Time of a load (host) or of reading a chunk, half of the recent ones.", of_tier<&T::load_time_p50_s>},
+  MetricRow{"kvtier_tier_load_p99_seconds", kGauge, "seconds", "The same, 99 of 100.", of_tier<&T::load_time_p99_s>},
+  MetricRow{"kvtier_tier_store_bandwidth_bytes_per_second", kGauge, "bytes a second", "Bandwidth of writes of chunks to a tier below host memory.", of_tier<&T::store_bandwidth>},
+  MetricRow{"kvtier_tier_store_p99_seconds", kGauge, "seconds", "Time of writing a chunk there, 99 of 100.", of_tier<&T::store_time_p99_s>},
+  MetricRow{"kvtier_tier_store_errors_total", kCounter, "transfers", "Writes of chunks that failed or were given up.", of_tier<&T::store_errors>},
+  MetricRow{"kvtier_plans_recorded_total", kCounter, "plans", "Plans whose records came from clients.", [](S s, Sink k) { k.add("", s.core.plans.recorded); }},
+  MetricRow{"kvtier_plan_records_lost_total", kCounter, "records", "Records of plans that were overwritten before they were read.", [](S s, Sink k) { k.add("", s.core.plans.records_lost); }},
+  MetricRow{"kvtier_plan_measured_total", kCounter, "plans", "Plans whose load ended with all that was planned: behind the error.", [](S s, Sink k) { k.add("", s.core.plans.measured); }},
+  MetricRow{"kvtier_plan_error_p50", kGauge, "1", "Error of predicted load times, relative, half of the recent ones.", [](S s, Sink k) { k.add("", s.core.plans.error_p50); }},
+  MetricRow{"kvtier_plan_error_p99", kGauge, "1", "The same, 99 of 100.", [](S s, Sink k) { k.add("", s.core.plans.error_p99); }},
+  MetricRow{"kvtier_prefill_samples", kGauge, "reports", "Reports behind the fitted cost of computing, the spaces of a tenant added up.", prefill_samples},
   MetricRow{"kvtier_nvme_state", kGauge, "0 or 1", "State of a device: 1 for the one that holds.", device_state},
   MetricRow{"kvtier_nvme_capacity_bytes", kGauge, "bytes", "What a device may hold.", of_device<&D::capacity_bytes>},
   MetricRow{"kvtier_nvme_used_bytes", kGauge, "bytes", "Slots of a device that hold chunks, are being written or are not yet free again.", of_device<&D::used_bytes>},

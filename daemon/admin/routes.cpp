@@ -19,6 +19,7 @@ constexpr uint64_t kChunksListedMax = 10'000;
 constexpr uint64_t kChunksListedDefault = 100;
 constexpr double kPinSecondsMax = 30.0 * 24 * 3600;
 constexpr double kPinSecondsDefault = 3600;
+constexpr size_t kPlanSelectMax = 256;
 
 using Captures = std::vector<std::string>;
 struct Call {
@@ -134,6 +135,34 @@ std::optional<AdminAnswer> check_key(const std::string& key) {
                     key.find_first_not_of("0123456789abcdefABCDEF") == std::string::npos;
   if (good) return {};
   return bad_query("the key", key.substr(0, 40), "32 hex digits, or at least the first 8 of them");
+}
+
+AdminAnswer get_plans(const Call& call) {
+  std::string select = "last";
+  uint64_t count = 1;
+  if (const auto given = call.query.find("select"); given != call.query.end()) {
+    select = given->second;
+    if (select.empty() || select.size() > kPlanSelectMax) {
+      return bad_query("select", select.substr(0, 40),
+                       "last, a plan's number, a request's name or a chunk's key");
+    }
+  }
+  if (const auto given = call.query.find("count"); given != call.query.end()) {
+    const std::string& text = given->second;
+    const auto parsed = std::from_chars(text.data(), text.data() + text.size(), count);
+    if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size() || count == 0 ||
+        count > PlanLog::kPlansMax) {
+      return bad_query("count", text, "a number from 1 to 512");
+    }
+  }
+  auto plans =
+      call.state.core.ask([select, count](Control& core) { return core.explain(select, count); });
+  if (!plans) return failed(plans.error());
+  if (plans->empty()) {
+    return error_answer(404, "not_found",
+                        "none of the latest plans is '" + select + "' (512 are remembered)");
+  }
+  return ok({{"plans", view_list(*plans, view_plan)}});
 }
 
 AdminAnswer get_chunk(const Call& call) {
@@ -299,6 +328,7 @@ constexpr std::array kRoutes = {
     Route{"GET", "/v1/spaces", Access::kRead, false, get_spaces},
     Route{"GET", "/v1/sessions", Access::kRead, false, get_sessions},
     Route{"POST", "/v1/sessions/*/kill", Access::kChange, false, post_kill},
+    Route{"GET", "/v1/plans", Access::kRead, false, get_plans},
     Route{"GET", "/v1/chunks", Access::kRead, false, get_chunks},
     Route{"GET", "/v1/chunks/*", Access::kRead, false, get_chunk},
     Route{"POST", "/v1/chunks/*/drop", Access::kChange, false, post_drop},

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "daemon/core/snapshot.hpp"
+#include "daemon/planner/plan_log.hpp"
 #include "kvtier/result.hpp"
 
 namespace kvtier::daemon {
@@ -26,6 +27,8 @@ class Control {
   // Number of chunks acted on. Errors: not_found, invalid_argument (bad key, ambiguous).
   virtual Result<uint64_t> act_on_chunk(const std::string& key, ChunkAction action,
                                         double pin_seconds) = 0;
+  // Plans, newest first, at most `count`: see PlanLog::find.
+  virtual std::vector<LoggedPlan> explain(const std::string& select, size_t count) = 0;
   // Ends a session; its leases and grants return when the client gives them up or ends.
   virtual Status kill_session(uint32_t session) = 0;
   // Drops every chunk of a tenant ("" for all) that nobody holds; number dropped.

@@ -32,6 +32,8 @@ constexpr uint64_t kTypicalLowerBytesMin = 64 * wire::KiB;
 constexpr uint64_t kSlotBytesMin = 8 * wire::KiB;
 // The next daemon may have more memory and goes on with this table.
 constexpr uint64_t kSlotIdsMin = 1024 * wire::GiB / kSlotBytesMin;
+// Nobody probes host memory: what was measured there is forgiven soon (TierMeter).
+constexpr uint64_t kHostForgiveNs = 500'000'000;
 
 }  // namespace
 
@@ -44,8 +46,10 @@ Core::Core(CoreOptions options, Executor& executor, const Clock& clock)
       executor_(executor),
       clock_(clock),
       started_ns_(clock.now_ns()),
-      host_meter_(static_cast<double>(config_.planner.host_bandwidth_initial),
-                  static_cast<double>(config_.planner.host_latency_initial_ns) * 1e-9),
+      host_meter_(
+          {.bandwidth_bytes_per_s = static_cast<double>(config_.planner.host_bandwidth_initial),
+           .latency_s = static_cast<double>(config_.planner.host_latency_initial_ns) * 1e-9,
+           .forgive_after_ns = kHostForgiveNs}),
       ledger_(options.keeper) {
   capacity_bytes_ = host_capacity_bytes(config_, options.memory_available_bytes);
   if (config_.host.capacity_chunks == 0) capacity_bytes_ = 0;
@@ -264,6 +268,7 @@ void Core::orphan_session(Session& session) {
 
 void Core::remove_session(Session& session) {
   drain_touches(session);
+  drain_plans(session);
   ledger_.session_ending(session.id);
   end_prefetches_of(session.id);
   // A thread of a living client may stand between writing a cell and validating it: after the fence

@@ -18,7 +18,8 @@
 #include "daemon/core/tenant.hpp"
 #include "daemon/keep/ledger.hpp"
 #include "daemon/memory/clock.hpp"
-#include "daemon/planner/load_meter.hpp"
+#include "daemon/planner/plan_log.hpp"
+#include "daemon/planner/tier_meter.hpp"
 #include "daemon/policy/policy.hpp"
 #include "daemon/tiers/host_tier.hpp"
 #include "daemon/workers/executor.hpp"
@@ -133,6 +134,11 @@ class Core final : public Control, private SegmentListener {
   Status report_prefill(Session& session, uint32_t space, uint64_t tokens, uint64_t context,
                         double seconds);
   Status report_load(Session& session, wire::Tier tier, uint64_t bytes, double seconds);
+  // What the engine says of its model, until it reports times. Errors: invalid_argument.
+  Status report_model(Session& session, uint32_t space, double flops_token, double flops_pair,
+                      double flops_per_s);
+  // Takes over the records of plans that the session has written since the last call.
+  void drain_plans(Session& session);
   void bad_chunk(Session& session, wire::Place place, wire::BadKind kind);
   // Applies what the session has logged up to now.
   void drain_touches(Session& session);
@@ -165,6 +171,7 @@ class Core final : public Control, private SegmentListener {
   Result<uint64_t> act_on_chunk(const std::string& key, ChunkAction action,
                                 double pin_seconds) override;
   Status kill_session(uint32_t session) override;
+  std::vector<LoggedPlan> explain(const std::string& select, size_t count) override;
   Result<uint64_t> flush(const std::string& tenant) override;
   std::string config_text() override;
   // Set by the program: how a reload is done (reads files, so it does not belong here).
@@ -408,7 +415,8 @@ class Core final : public Control, private SegmentListener {
   std::unordered_map<uint64_t, std::vector<SlotId>> granted_by_key_;  // by key.lo: few collide
   uint32_t stamp_ = 0;   // after a wrap a slot may look leased to one scan: it waits for the next
   uint64_t chunks_ = 0;  // valid in host memory, all tenants
-  LoadMeter host_meter_;
+  TierMeter host_meter_;
+  PlanLog plans_;
   CoreCounters counters_;
   Lower lower_;
   bool reclaim_waits_ = false;  // the last reclaim left victims that are being written below

@@ -8,6 +8,7 @@
 
 #include "daemon/config/show.hpp"
 #include "daemon/core/core.hpp"
+#include "daemon/core/show_meter.hpp"
 #include "daemon/memory/guard.hpp"
 #include "kvtier/version.hpp"
 #include "kvtier/wire/chunk_header.hpp"
@@ -284,6 +285,11 @@ CoreSnapshot Core::snapshot() {
   fill_tenants(snapshot);
   fill_sessions(snapshot);
   snapshot.counters = counters_;
+  snapshot.plans = {.recorded = plans_.recorded(),
+                    .records_lost = plans_.lost(),
+                    .measured = plans_.ends(),
+                    .error_p50 = plans_.error(0.5),
+                    .error_p99 = plans_.error(0.99)};
   if (!host_->message().empty()) {
     snapshot.problems.push_back("host memory: " + host_->message() +
                                 " (see kvtier doctor for limits)");
@@ -304,6 +310,11 @@ CoreSnapshot Core::snapshot() {
   return snapshot;
 }
 
+std::vector<LoggedPlan> Core::explain(const std::string& select, size_t count) {
+  for (const auto& [id, session] : sessions_) drain_plans(*session);
+  return plans_.find(select, count);
+}
+
 void Core::fill_tiers(CoreSnapshot& snapshot) {
   TierSnapshot tier;
   tier.name = "host";
@@ -315,8 +326,7 @@ void Core::fill_tiers(CoreSnapshot& snapshot) {
   tier.unlocked_bytes = host_->unlocked_bytes();
   tier.huge_pages = host_->huge_pages();
   tier.policy = config_.host.policy;
-  tier.load_bandwidth = host_meter_.bandwidth_bytes_per_s();
-  tier.load_latency_s = host_meter_.latency_s();
+  fill_meter(host_meter_, clock_.now_ns(), &tier);
   tier.evictions = counters_.evicted;
   const uint64_t now = clock_.now_ns();
   host_->each_segment([&](const Segment& segment) {
@@ -393,7 +403,11 @@ void Core::fill_tenants(CoreSnapshot& snapshot) {
       item.payload_bytes = space->payload_bytes;
       item.stored = space->stored;
       item.idle_seconds = seconds_since(space->last_use_ns, now);
-      item.prefill_s_per_token = space->prefill.a();
+      const PrefillCost::Fit fit = space->prefill.fit(now);
+      item.prefill_samples = space->prefill.samples(now);
+      item.prefill_s_per_token = item.prefill_samples == 0 ? 0 : fit.a;
+      item.prefill_s_per_pair = fit.b;
+      item.prefill_s_per_call = fit.g;
       snapshot.spaces.push_back(std::move(item));
     }
   }

@@ -97,6 +97,7 @@ Core::Down Core::demote(Tenant& tenant, SlotId slot, uint64_t CoreCounters::** w
       lower_.tier->begin_write({ticket, tenant.number, chunk, {host_->data(slot), bytes}});
   switch (begun.code()) {
     case Code::kOk:
+      lower_.write_meter.begun(clock_.now_ns(), chunk.bytes());
       break;
     case Code::kDeadline:
       lower_.budget_spent = true;
@@ -172,6 +173,8 @@ void Core::write_ended(const TierCompletion& completion) {
   const Demotion down = write->second;
   lower_.writes.erase(write);
   lower_.writing_bytes -= down.chunk.bytes();
+  lower_.write_meter.ended(clock_.now_ns(), down.chunk.bytes(), completion.seconds,
+                           completion.code == Code::kOk);
   Tenant& tenant = *tenants_[down.tenant];
   SlotNotes& note = notes_[down.slot];
   note.writing = false;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "daemon/core/core.hpp"
+#include "daemon/core/show_meter.hpp"
 
 namespace kvtier::daemon {
 
@@ -75,8 +76,10 @@ TierSnapshot Core::show_lower() const {
   shown.used_bytes = capacity.used_bytes;
   shown.policy = config_.host.policy;
   shown.evictions = counters_.lower_evicted;
-  shown.load_bandwidth = lower_.meter.bandwidth_bytes_per_s();
-  shown.load_latency_s = lower_.meter.latency_s();
+  fill_meter(lower_.meter, clock_.now_ns(), &shown);
+  shown.store_bandwidth = lower_.write_meter.bandwidth_bytes_per_s(clock_.now_ns());
+  shown.store_errors = lower_.write_meter.errors();
+  shown.store_time_p99_s = static_cast<double>(lower_.write_meter.times_ns().quantile(0.99)) * 1e-9;
   shown.granted_slots = lower_.writes.size();
   shown.devices = lower_.tier->devices();
   for (const std::unique_ptr<Tenant>& tenant : tenants_) {

@@ -264,7 +264,7 @@ void Core::pump_reads() {
     if (begun.code() == Code::kUnavailable && lower_.tier->capacity().in_service) return;
     lower_.reads_waiting.pop_front();
     if (begun.ok()) {
-      lower_.meter.begun(clock_.now_ns());
+      lower_.meter.begun(clock_.now_ns(), promotion.chunk.bytes());
     } else {
       end_promotion(ticket, begun.code());
     }
@@ -275,7 +275,7 @@ void Core::read_ended(const TierCompletion& completion) {
   const auto read = lower_.reads.find(completion.ticket);
   if (read == lower_.reads.end()) return;
   const bool good = completion.code == Code::kOk;
-  lower_.meter.ended(clock_.now_ns(), good ? completion.bytes : 0, completion.seconds);
+  lower_.meter.ended(clock_.now_ns(), read->second.chunk.bytes(), completion.seconds, good);
   if (good) {
     check_promotion(completion.ticket);
   } else {

@@ -188,7 +188,7 @@ Status Core::report_prefill(Session& session, uint32_t id, uint64_t tokens, uint
     ++counters_.reports_refused;
     return Error::format(Code::kInvalidArgument, "there is no space %u", id);
   }
-  if (!space->prefill.report(tokens, context, seconds)) {
+  if (!space->prefill.report(clock_.now_ns(), tokens, context, seconds)) {
     ++counters_.reports_refused;
     return Error::format(Code::kInvalidArgument, "prefill of %llu tokens in %g s cannot be",
                          static_cast<unsigned long long>(tokens), seconds);
@@ -197,12 +197,41 @@ Status Core::report_prefill(Session& session, uint32_t id, uint64_t tokens, uint
 }
 
 Status Core::report_load(Session&, wire::Tier tier, uint64_t bytes, double seconds) {
-  if (tier != wire::Tier::kHost || !host_meter_.report(bytes, seconds)) {
+  if (tier != wire::Tier::kHost || !host_meter_.report(clock_.now_ns(), bytes, seconds)) {
     ++counters_.reports_refused;
     return Error::format(Code::kInvalidArgument, "a load of %llu bytes in %g s cannot be",
                          static_cast<unsigned long long>(bytes), seconds);
   }
   return {};
+}
+
+Status Core::report_model(Session& session, uint32_t id, double flops_token, double flops_pair,
+                          double flops_per_s) {
+  Space* space = find_space(*tenants_[session.tenant], id);
+  if (space == nullptr || !space->prefill.describe(flops_token, flops_pair, flops_per_s)) {
+    ++counters_.reports_refused;
+    return Error(Code::kInvalidArgument, "a model of so many FLOPs cannot be, or has no space");
+  }
+  return {};
+}
+
+void Core::drain_plans(Session& session) {
+  if (session.memory.plan(0) == nullptr) return;
+  const uint32_t tail = session.memory.header().plan_tail.load(std::memory_order_acquire);
+  const uint32_t written = tail - session.plan_head;
+  if (written == 0) return;
+  if (written > kPlanEntries) {  // overwritten, or a tail that makes no sense
+    plans_.add_lost(written - kPlanEntries);
+    session.plan_head = tail - kPlanEntries;
+  }
+  for (; session.plan_head != tail; ++session.plan_head) {
+    wire::PlanRecord record;
+    if (wire::read_plan_cell(*session.memory.plan(session.plan_head), session.plan_head, &record)) {
+      plans_.add(session.id, tenants_[session.tenant]->name, record);
+    } else {
+      plans_.add_lost(1);
+    }
+  }
 }
 
 Status Core::hint(Session& session, uint32_t space, std::span<const wire::KeyArg> keys,

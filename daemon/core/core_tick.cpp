@@ -13,6 +13,7 @@ void Core::tick() {
     revoke_overdue(*tenant);
     tenant->pressed = false;
   }
+  for (const auto& [id, session] : sessions_) drain_plans(*session);
   sweep_draining();
   host_->tend();
   ledger_.tend();
@@ -41,15 +42,19 @@ void Core::publish_costs() {
     board.heartbeat_ns.store(now, kRelaxed);
     board.health.store(draining_ ? 2 : 0, kRelaxed);
     wire::TierCost& host = board.tiers[static_cast<size_t>(wire::Tier::kHost)];
-    host.bandwidth_bytes_per_s.store(wire::double_bits(host_meter_.bandwidth_bytes_per_s()),
+    host.bandwidth_bytes_per_s.store(wire::double_bits(host_meter_.bandwidth_bytes_per_s(now)),
                                      kRelaxed);
+    board.measured_ns[static_cast<size_t>(wire::Tier::kHost)].store(host_meter_.measured_ns(),
+                                                                    kRelaxed);
     host.latency_s.store(wire::double_bits(host_meter_.latency_s()), kRelaxed);
     host.queued_bytes.store(0, kRelaxed);
     host.samples.store(host_meter_.samples(), kRelaxed);
     if (lower_) {
       wire::TierCost& below = board.tiers[static_cast<size_t>(lower_.tier->kind())];
-      below.bandwidth_bytes_per_s.store(wire::double_bits(lower_.meter.bandwidth_bytes_per_s()),
+      below.bandwidth_bytes_per_s.store(wire::double_bits(lower_.meter.bandwidth_bytes_per_s(now)),
                                         kRelaxed);
+      board.measured_ns[static_cast<size_t>(lower_.tier->kind())].store(lower_.meter.measured_ns(),
+                                                                        kRelaxed);
       below.latency_s.store(wire::double_bits(lower_.meter.latency_s()), kRelaxed);
       below.queued_bytes.store(queued_below, kRelaxed);
       below.samples.store(lower_.meter.samples(), kRelaxed);
@@ -60,11 +65,12 @@ void Core::publish_costs() {
     const double assumed = static_cast<double>(config_.planner.recompute_default_per_token) * 1e-9;
     for (const std::unique_ptr<Space>& space : tenant->spaces) {
       wire::SpaceCost& cost = board.spaces[space->number];
-      const PrefillCost& fit = space->prefill;
-      cost.a.store(wire::double_bits(fit.samples() > 0 ? fit.a() : assumed), kRelaxed);
-      cost.b.store(wire::double_bits(fit.b()), kRelaxed);
-      cost.g.store(wire::double_bits(fit.g()), kRelaxed);
-      cost.samples.store(fit.samples(), kRelaxed);
+      space->prefill.assume(assumed);
+      const PrefillCost::Fit fit = space->prefill.fit(now);
+      cost.a.store(wire::double_bits(fit.a), kRelaxed);
+      cost.b.store(wire::double_bits(fit.b), kRelaxed);
+      cost.g.store(wire::double_bits(fit.g), kRelaxed);
+      cost.samples.store(space->prefill.samples(now), kRelaxed);
     }
     tenant->index->end_board();
   }

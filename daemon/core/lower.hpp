@@ -11,7 +11,7 @@
 
 #include "daemon/index/published_index.hpp"
 #include "daemon/memory/slot_id.hpp"
-#include "daemon/planner/transfer_meter.hpp"
+#include "daemon/planner/tier_meter.hpp"
 #include "daemon/tiers/host_tier.hpp"
 #include "daemon/tiers/tier.hpp"
 
@@ -91,7 +91,8 @@ struct Lower {
   std::multimap<uint64_t, uint64_t> deadlines;     // of prefetches: deadline -> number
   std::vector<PrefetchAnswer> answers;             // for the session layer
 
-  TransferMeter meter;
+  TierMeter meter;  // of reads
+  TierMeter write_meter;
   uint64_t next_ticket = 1;
   uint64_t next_prefetch = 1;
   bool in_service = true;

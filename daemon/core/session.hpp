@@ -38,6 +38,7 @@ struct Session {
   uint32_t submission_head = 0;
   uint32_t completion_tail = 0;
   uint32_t touch_head = 0;
+  uint32_t plan_head = 0;
   uint32_t unanswered = 0;  // requests taken whose completions come later
   uint32_t prefetches = 0;  // that have not ended
 

@@ -41,13 +41,18 @@ void SessionMemory::point_at(const Parts& parts) {
 Result<SessionMemory> SessionMemory::create(const SessionLayout& layout, uint32_t session,
                                             uint64_t epoch) {
   const Parts parts = parts_of(layout);
-  Result<Memfd> memory = create_memfd({"kvtier-session", parts.bytes});
+  // Behind the parts of the layout, so that their places are those of every version.
+  constexpr uint64_t kPlanBytes = sizeof(wire::PlanCell) * kPlanEntries;
+  Result<Memfd> memory =
+      create_memfd({"kvtier-session", parts.bytes + wire::round_up(kPlanBytes, wire::kPageBytes)});
   if (!memory.ok()) return memory.error();
 
   SessionMemory result;
   result.layout_ = layout;
   result.memory_ = std::move(memory).value();
   result.point_at(parts);
+  result.plans_ =
+      reinterpret_cast<const wire::PlanCell*>(result.memory_.mapping.data() + parts.bytes);
   wire::SessionHeader* header = result.header_;
   header->version = wire::kProtocolVersion;
   header->session = session;
@@ -59,6 +64,8 @@ Result<SessionMemory> SessionMemory::create(const SessionLayout& layout, uint32_
   header->touches_offset = parts.touches;
   header->args_offset = parts.arguments;
   header->args_bytes = layout.argument_bytes;
+  header->plans_offset = parts.bytes;
+  header->plan_entries = kPlanEntries;
   header->submission_entries = layout.submission_entries;
   header->completion_entries = layout.completion_entries;
   header->touch_entries = layout.touch_entries;

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "daemon/memory/memfd.hpp"
+#include "kvtier/wire/plan_record.hpp"
 #include "kvtier/wire/session.hpp"
 
 namespace kvtier::daemon {
@@ -19,6 +20,9 @@ struct SessionLayout {
   uint32_t touch_entries = 16384;
   uint64_t argument_bytes = wire::MiB;
 };
+// Records of plans, for `kvtier explain`. Not part of the layout: those of a session of the daemon
+// before are not read.
+inline constexpr uint32_t kPlanEntries = 64;
 
 class SessionMemory {
  public:
@@ -51,6 +55,10 @@ class SessionMemory {
   }
   uint64_t cell(uint32_t index) const { return cells_[index].load(std::memory_order_acquire); }
   std::byte* arguments() const { return arguments_; }
+  // Null where the memory is of a daemon before.
+  const wire::PlanCell* plan(uint32_t index) const {
+    return plans_ == nullptr ? nullptr : &plans_[index & (kPlanEntries - 1)];
+  }
 
  private:
   SessionMemory() = default;
@@ -66,6 +74,7 @@ class SessionMemory {
   const std::atomic<uint64_t>* cells_ = nullptr;
   const std::atomic<uint64_t>* touches_ = nullptr;
   std::byte* arguments_ = nullptr;
+  const wire::PlanCell* plans_ = nullptr;
 };
 
 }  // namespace kvtier::daemon

@@ -36,6 +36,11 @@ struct TierSnapshot {
   std::string policy;
   double load_bandwidth = 0;  // bytes a second, as on the cost board
   double load_latency_s = 0;
+  double load_bandwidth_p10 = 0, load_bandwidth_p50 = 0;  // of recent measurements
+  double load_time_p50_s = 0, load_time_p99_s = 0;        // of a load, or a read of a chunk
+  uint64_t load_samples = 0, load_errors = 0;
+  double store_bandwidth = 0, store_time_p99_s = 0;  // of writes to a tier below
+  uint64_t store_errors = 0;
   std::vector<TierDevice> devices;  // of a tier on disks
 };
 
@@ -68,7 +73,9 @@ struct SpaceSnapshot {
   uint64_t payload_bytes = 0;
   uint64_t stored = 0;  // commits since start
   double idle_seconds = 0;
-  double prefill_s_per_token = 0;  // fitted; 0: no reports
+  double prefill_s_per_token = 0;                         // fitted; 0: no reports
+  double prefill_s_per_pair = 0, prefill_s_per_call = 0;  // a token and position; a call
+  uint64_t prefill_samples = 0;
 };
 
 struct SessionSnapshot {
@@ -127,6 +134,12 @@ struct CoreCounters {
            prefetch_full = 0, prefetch_unserved = 0, prefetch_late = 0, prefetch_cancelled = 0;
 };
 
+// Of the plans of all clients.
+struct PlansSnapshot {
+  uint64_t recorded = 0, records_lost = 0, measured = 0;
+  double error_p50 = 0, error_p99 = 0;  // of predicted load times, relative
+};
+
 struct CoreSnapshot {
   std::string version;
   uint32_t protocol_min = 0, protocol_max = 0;
@@ -141,6 +154,7 @@ struct CoreSnapshot {
   std::vector<SpaceSnapshot> spaces;
   std::vector<SessionSnapshot> sessions;
   CoreCounters counters;
+  PlansSnapshot plans;
 };
 
 }  // namespace kvtier::daemon

@@ -65,6 +65,12 @@ RequestDecoder::Answer RequestDecoder::dispatch(Session& session, const wire::Su
       return report_load(session, request);
     case wire::Op::kBadChunk:
       return bad_chunk(session, request);
+    case wire::Op::kReportModel:
+      return {.status =
+                  core_
+                      .report_model(session, request.space, wire::bits_double(request.a),
+                                    wire::bits_double(request.b), wire::bits_double(request.c))
+                      .code()};
   }
   ++core_.counters().invalid_requests;
   return {.status = Code::kInvalidArgument};

@@ -435,6 +435,51 @@ typedef struct kvtier_plan_result {
 KVTIER_API int32_t kvtier_plan(const kvtier_space* space, const kvtier_lookup_result* lookup,
                                size_t first, kvtier_plan_result* result);
 
+#define KVTIER_RESTORE_SEQUENTIAL 0 /* load a prefix, then compute the rest */
+#define KVTIER_RESTORE_OVERLAPPED 1 /* compute the head while the tail is loaded, last first */
+#define KVTIER_RESTORE_LAYERWISE 2  /* load a prefix layer by layer while computing */
+
+typedef struct kvtier_plan_options {
+  size_t size;
+  size_t first;           /* chunk to begin at */
+  size_t chunks_max;      /* 0: all */
+  uint64_t tokens_behind; /* of the prompt, behind the chain: computed in any case */
+  uint32_t restore;       /* KVTIER_RESTORE_* */
+  uint32_t has_last;      /* not 0: last_load_chunks is the latest choice for this prompt */
+  size_t last_load_chunks;
+  double lambda;       /* weight of a GPU second against a second until the first token */
+  const char* request; /* the engine's name of it, for `kvtier explain`; NULL: none */
+} kvtier_plan_options;
+
+typedef struct kvtier_chain_plan {
+  size_t size;
+  size_t load_first; /* load chunks [load_first, load_first + load_chunks) of the chain */
+  size_t load_chunks;
+  size_t resident; /* chunks from `first` that could be loaded */
+  double load_seconds;
+  double recompute_seconds;
+  double ttft_seconds;
+  double load_all_seconds;
+  double compute_all_seconds;
+  int64_t load_deadline_ns;
+  uint64_t id; /* for kvtier_plan_ended; 0: not recorded */
+} kvtier_chain_plan;
+
+/* What to load of a prompt and what to compute, from what is resident now and the live costs.
+   `options` may be NULL. Without a daemon: compute. Errors: invalid_argument, unsupported. */
+KVTIER_API int32_t kvtier_plan_chain(const kvtier_space* space, const kvtier_chain* chain,
+                                     const kvtier_plan_options* options, kvtier_chain_plan* plan);
+
+/* What became of a plan: chunks loaded, seconds it took (0: nothing was loaded), KVTIER_MISS_* why
+   fewer than planned. Never waits. */
+KVTIER_API void kvtier_plan_ended(const kvtier_space* space, const kvtier_chain_plan* plan,
+                                  size_t loaded, double seconds, uint32_t ended);
+
+/* What the model costs here, for the time before the first report: FLOPs a token, a token and
+   context position, FLOP/s achieved. Never waits. Errors: as kvtier_report_prefill. */
+KVTIER_API int32_t kvtier_report_model(const kvtier_space* space, double flops_token,
+                                       double flops_pair, double flops_per_s, kvtier_error* error);
+
 /* What a prefill took: `tokens` new ones behind `context` earlier ones. Never waits. Errors:
    unavailable, invalid_argument, full, forked. */
 KVTIER_API int32_t kvtier_report_prefill(const kvtier_space* space, uint64_t tokens,

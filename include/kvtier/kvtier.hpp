@@ -21,11 +21,13 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "kvtier/fragment.hpp"
 #include "kvtier/result.hpp"
 #include "kvtier/version.hpp"
+#include "kvtier/wire/plan_types.hpp"
 #include "kvtier/wire/types.hpp"
 
 #ifndef KVTIER_API
@@ -270,12 +272,41 @@ struct Lookup {
   MissReason ended = MissReason::kAbsent;
 };
 
-// For a prompt: load chunks [first, first + load_chunks), recompute the rest.
+// How the engine can restore what is cached (docs/planner.md says where each applies).
+using Overlap = wire::Overlap;
+
+struct PlanOptions {
+  size_t first = 0;  // chunk to begin at; those before it are the engine's already
+  size_t chunks_max = SIZE_MAX;
+  uint64_t tokens_behind = 0;  // of the prompt, behind the chain: computed in any case
+  Overlap overlap = Overlap::kSequential;
+  double lambda = 0;  // weight of a GPU second against a second until the first token
+  // The latest choice for this prompt, kept while it is about as good; SIZE_MAX: none.
+  size_t last_load_chunks = SIZE_MAX;
+  std::string_view request = {};  // the engine's name of the request, for `kvtier explain`
+};
+
+// For a prompt: load chunks [load_first, load_first + load_chunks), compute the rest. Chunks are
+// numbered as in the chain. With Overlap::kOverlapped the loaded ones are the last resident ones,
+// otherwise they begin at `first`.
 struct Plan {
+  size_t load_first = 0;
   size_t load_chunks = 0;
+  size_t resident = 0;                        // chunks from `first` that could be loaded
   double load_seconds = 0;                    // expected
-  double recompute_seconds = 0;               // expected for the same tokens
+  double recompute_seconds = 0;               // expected for the same tokens; 0: nothing is known
+  double ttft_seconds = 0;                    // expected until all tokens of the prompt are there
+  double load_all_seconds = 0;                // the same, had all resident chunks been loaded,
+  double compute_all_seconds = 0;             // or none
   std::chrono::nanoseconds load_deadline{0};  // past it the rest should be recomputed; 0: none
+  uint64_t id = 0;                            // for plan_ended(); 0: it was not recorded
+};
+
+// What became of a plan.
+struct PlanEnd {
+  size_t loaded = 0;                     // chunks
+  double seconds = 0;                    // the load took; 0: nothing was loaded
+  MissReason ended = MissReason::kNone;  // why fewer than planned
 };
 
 enum class Hint : uint8_t {
@@ -379,13 +410,23 @@ class KVTIER_API Space {
 
   Status hint(const KeyChain& chain, size_t first, size_t count, Hint hint, double value) const;
 
-  // The choice for the first `chunks` chunks of a prompt from `first`, all of them resident as
-  // `lookup` says. Pure, no system call: docs/planner.md has the formulas.
+  // What to load of a prompt and what to compute, from what is resident now and the daemon's live
+  // costs. Without a daemon: compute. No message and no system call, but for this: where chunks of
+  // a lower tier were not worth loading by a measurement that has grown old, one of them is asked
+  // for, at most once a second, so that the tier is measured again. docs/planner.md.
+  Plan plan(const KeyChain& chain, const PlanOptions& options = {}) const;
+  // The same for what a look-up from `first` found, sequentially, without a record.
   Plan plan(const Lookup& lookup, size_t first = 0) const;
+  // What became of a plan, for `kvtier explain` and the error of predictions. Never waits.
+  void plan_ended(const Plan& plan, const PlanEnd& end) const;
 
   // What a prefill took: `tokens` new ones behind `context` earlier ones. Refused with
   // invalid_argument when not positive and finite. Never waits.
   Status report_prefill(uint64_t tokens, uint64_t context, double seconds) const;
+  // What the model costs on this engine's machine, for the time before the first report: FLOPs a
+  // token (about twice its active parameters), FLOPs a token and context position, FLOP/s that
+  // prefill achieves. Refused with invalid_argument when they cannot be. Never waits.
+  Status report_model(double flops_token, double flops_pair, double flops_per_s) const;
 
   struct KVTIER_LOCAL Impl;
   Impl* impl() const { return impl_.get(); }

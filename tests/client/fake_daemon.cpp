@@ -244,7 +244,9 @@ void FakeDaemon::attach(Client* client, const wire::AttachRequest& request) {
   const uint64_t completions = submissions + uint64_t{64} * options_.ring_entries;
   const uint64_t cells = completions + wire::round_up(uint64_t{32} * options_.ring_entries, 64);
   const uint64_t touches = cells + wire::round_up(uint64_t{8} * options_.cells_max, 64);
-  const uint64_t args = wire::round_up(touches + uint64_t{8} * options_.touch_entries, 4096);
+  const uint64_t plans = wire::round_up(touches + uint64_t{8} * options_.touch_entries, 64);
+  const uint64_t args =
+      wire::round_up(plans + sizeof(wire::PlanCell) * options_.plan_entries, 4096);
   const uint64_t bytes = args + options_.args_bytes;
   client->memory = SharedMemory(bytes, options_.sealed);
   client->submission_fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -265,6 +267,8 @@ void FakeDaemon::attach(Client* client, const wire::AttachRequest& request) {
   header.completion_entries = options_.ring_entries;
   header.touch_entries = options_.touch_entries;
   header.cells_max = options_.cells_max;
+  header.plans_offset = plans;
+  header.plan_entries = options_.plan_entries;
 
   AttachAnswer answer = {
       .reply = reply_to<wire::AttachReply>(request.header, wire::MessageType::kAttachReply),

@@ -16,6 +16,7 @@
 #include "kvtier/wire/chunk_header.hpp"
 #include "kvtier/wire/key.hpp"
 #include "kvtier/wire/lookup.hpp"
+#include "kvtier/wire/plan_record.hpp"
 #include "kvtier/wire/session.hpp"
 
 namespace kvtier::testing {
@@ -48,6 +49,7 @@ struct FakeOptions {
   uint32_t entries_max = 1024;
   uint32_t cells_max = 1024;
   uint32_t touch_entries = 256;
+  uint32_t plan_entries = 8;  // 0: a daemon that takes no records
   uint32_t ring_entries = 64;
   uint64_t args_bytes = 256 * wire::KiB;
   uint32_t verify_default = 2;

@@ -49,7 +49,7 @@ TEST_F(ForkTest, EveryCallOfTheChildSaysForked) {
               forked(match.check().code());
               space_->touch(chain, 2);
               (void)space_->lookup(chain);
-              (void)space_->plan({});
+              (void)space_->plan(Lookup());
               (void)session_->stats();
               match.release();
               if (session_->attached() || !match.payload(0).empty()) return 100;

@@ -11,82 +11,105 @@ namespace {
 using wire::PlanInput;
 
 // 2 GB/s after 1 ms; 100 us a token and 10 ns a token and position; chunks of 256 tokens, 8 MiB.
-PlanInput example() {
-  PlanInput input;
-  input.costs.tiers[0] = {
-      .bandwidth_bytes_per_s = 2e9, .latency_s = 1e-3, .queued_bytes = 0, .samples = 10};
+struct Example : PlanInput {
+  std::vector<wire::ChunkRun> held;
+
+  Example& set(std::vector<wire::ChunkRun> all) {
+    held = std::move(all);
+    runs = held;
+    return *this;
+  }
+  Example() = default;
+  Example(const Example& other) : PlanInput(other), held(other.held) { runs = held; }
+  Example& operator=(const Example&) = delete;
+};
+
+Example example() {
+  Example input;
+  input.costs.tiers[0] = {.bandwidth_bytes_per_s = 2e9,
+                          .latency_s = 1e-3,
+                          .queued_bytes = 0,
+                          .samples = 10,
+                          .measured_ns = 0};
   input.costs.space = {.a = 100e-6, .b = 10e-9, .g = 5e-3, .samples = 10};
   input.tokens_per_chunk = 256;
-  input.chunk_bytes = 8 * wire::MiB;
-  input.chunks_by_tier = {10, 0, 0, 0};
+  input.set({{.chunks = 10, .tier = Tier::kHost, .codec = 0, .stored_bytes = 8 * wire::MiB}});
   return input;
 }
 
 TEST(Plan, TheWorkedExample) {
-  const wire::PlanOutput plan = wire::plan_load(example());
-  EXPECT_EQ(plan.load_chunks, 10u);
+  const Example input = example();
+  const wire::PlanOutput plan = wire::plan_load(input);
+  EXPECT_EQ(plan.load_chunks(), 10u);
   EXPECT_NEAR(plan.load_seconds, 1e-3 + 10 * 8.0 * wire::MiB / 2e9, 1e-9);
   EXPECT_NEAR(plan.recompute_seconds, 5e-3 + 100e-6 * 2560 + 10e-9 * 2560.0 * 2560 / 2, 1e-9);
   EXPECT_EQ(plan.deadline_seconds, plan.recompute_seconds);
 }
 
 TEST(Plan, ASlowTierIsNotLoaded) {
-  PlanInput input = example();
+  Example input = example();
   input.costs.tiers[0].queued_bytes = uint64_t{10'000'000'000};
-  EXPECT_EQ(wire::plan_load(input).load_chunks, 0u);
+  EXPECT_EQ(wire::plan_load(input).load_chunks(), 0u);
 }
 
 TEST(Plan, DeepTokensAreDearer) {
-  PlanInput input = example();
+  Example input = example();
   input.costs.tiers[0].bandwidth_bytes_per_s = 250e6;
-  EXPECT_EQ(wire::plan_load(input).load_chunks, 0u);
+  EXPECT_EQ(wire::plan_load(input).load_chunks(), 0u);
   input.first = 2000;
-  EXPECT_EQ(wire::plan_load(input).load_chunks, 10u);
+  EXPECT_EQ(wire::plan_load(input).load_chunks(), 10u);
 }
 
 TEST(Plan, StopsWhereASlowTierBegins) {
-  PlanInput input = example();
-  input.chunks_by_tier = {10, 0, 10, 0};
-  input.costs.tiers[2] = {
-      .bandwidth_bytes_per_s = 50e6, .latency_s = 0, .queued_bytes = 0, .samples = 1};
-  EXPECT_EQ(wire::plan_load(input).load_chunks, 10u);
+  Example input = example();
+  input.set({{.chunks = 10, .tier = Tier::kHost, .codec = 0, .stored_bytes = 8 * wire::MiB},
+             {.chunks = 10, .tier = Tier::kNvme, .codec = 0, .stored_bytes = 8 * wire::MiB}});
+  input.costs.tiers[2] = {.bandwidth_bytes_per_s = 50e6,
+                          .latency_s = 0,
+                          .queued_bytes = 0,
+                          .samples = 1,
+                          .measured_ns = 0};
+  EXPECT_EQ(wire::plan_load(input).load_chunks(), 10u);
 }
 
 TEST(Plan, WithoutReportsWhatIsThereIsLoaded) {
-  PlanInput input = example();
+  Example input = example();
   input.costs.space = {};
-  EXPECT_EQ(wire::plan_load(input).load_chunks, 10u);
+  EXPECT_EQ(wire::plan_load(input).load_chunks(), 10u);
   EXPECT_EQ(wire::plan_load(input).deadline_seconds, 0);
 }
 
 TEST(Plan, NumbersThatAreNoneDoNotDecide) {
-  PlanInput input = example();
-  input.costs.tiers[0] = {
-      .bandwidth_bytes_per_s = std::nan(""), .latency_s = -1, .queued_bytes = 0, .samples = 0};
+  Example input = example();
+  input.costs.tiers[0] = {.bandwidth_bytes_per_s = std::nan(""),
+                          .latency_s = -1,
+                          .queued_bytes = 0,
+                          .samples = 0,
+                          .measured_ns = 0};
   input.costs.space.b = std::numeric_limits<double>::infinity();
   const wire::PlanOutput plan = wire::plan_load(input);
   EXPECT_TRUE(std::isfinite(plan.load_seconds));
   EXPECT_TRUE(std::isfinite(plan.recompute_seconds));
-  EXPECT_EQ(wire::plan_load({}).load_chunks, 0u);
+  EXPECT_EQ(wire::plan_load({}).load_chunks(), 0u);
 }
 
 TEST(Plan, NearTiesKeepTheLastDecision) {
-  PlanInput input = example();
+  Example input = example();
   input.costs.space = {.a = 0, .b = 0, .g = 0.0425, .samples = 1};  // load takes 0.0429 s
-  EXPECT_EQ(wire::plan_load(input).load_chunks, 0u);
+  EXPECT_EQ(wire::plan_load(input).load_chunks(), 0u);
   input.has_last = true;
   input.last_load_chunks = 10;
-  EXPECT_EQ(wire::plan_load(input).load_chunks, 10u);
+  EXPECT_EQ(wire::plan_load(input).load_chunks(), 10u);
   input.costs.space.g = 0.001;
-  EXPECT_EQ(wire::plan_load(input).load_chunks, 0u) << "no tie any more";
+  EXPECT_EQ(wire::plan_load(input).load_chunks(), 0u) << "no tie any more";
 }
 
 TEST(Plan, LambdaPrefersLoadingWhenTheGpuIsBusy) {
-  PlanInput input = example();
+  Example input = example();
   input.costs.space = {.a = 0, .b = 0, .g = 0.03, .samples = 1};
-  EXPECT_EQ(wire::plan_load(input).load_chunks, 0u);
+  EXPECT_EQ(wire::plan_load(input).load_chunks(), 0u);
   input.lambda = 1;
-  EXPECT_EQ(wire::plan_load(input).load_chunks, 10u);
+  EXPECT_EQ(wire::plan_load(input).load_chunks(), 10u);
 }
 
 TEST(Board, AWriterThatNeverEndsIsGivenUp) {

@@ -31,7 +31,7 @@ TEST_F(SessionTest, WithoutADaemonEveryCallReturnsAtOnceWithItsCode) {
   EXPECT_EQ(space_->prefetch(empty, 0, 0, in(std::chrono::seconds(1))).code(), Code::kUnavailable);
   EXPECT_EQ(space_->hint(empty, 0, 0, Hint::kSessionEnd, 0).code(), Code::kUnavailable);
   EXPECT_EQ(space_->report_prefill(1, 0, 1).code(), Code::kUnavailable);
-  EXPECT_EQ(space_->plan({}).load_chunks, 0u);
+  EXPECT_EQ(space_->plan(Lookup()).load_chunks, 0u);
   session_.reset();
   EXPECT_LT(Clock::now() - began, std::chrono::seconds(2));
   EXPECT_EQ(space_->report_prefill(1, 0, 1).code(), Code::kUnavailable) << "space after session";

@@ -56,6 +56,7 @@ Result<BenchResult> bench_memory(const BenchOptions& options);
 Result<BenchResult> bench_restart(const BenchOptions& options);
 Result<BenchResult> bench_nvme_read(const BenchOptions& options);
 Result<BenchResult> bench_nvme_write(const BenchOptions& options);
+Result<BenchResult> bench_plan(const BenchOptions& options);
 Result<BenchResult> bench_idle(const BenchOptions& options);
 
 // The value below or at which `share` (0 to 1) of the values lie; 0 of none.

@@ -22,7 +22,7 @@ constexpr std::array kRows = {
     Row{"load", bench_load},           Row{"store", bench_store},
     Row{"memory", bench_memory},       Row{"idle", bench_idle},
     Row{"nvme-read", bench_nvme_read}, Row{"nvme-write", bench_nvme_write},
-    Row{"restart", bench_restart},
+    Row{"restart", bench_restart},     Row{"plan", bench_plan},
 };
 
 constexpr std::array kExamples = {
@@ -97,7 +97,7 @@ CommandRun setup(Options& options) {
   auto wanted = std::make_shared<BenchOptions>();
   options.value("WHAT", wanted->what, "Which benchmark")
       .choices({"lookup", "lease", "load", "store", "memory", "idle", "nvme-read", "nvme-write",
-                "restart"})
+                "restart", "plan"})
       .required();
   options.size("--chunk-bytes", wanted->chunk_bytes, "load, store, nvme: payload of a chunk");
   options.value("--entries", wanted->entries, "lookup, memory, restart: resident chunks");
@@ -128,7 +128,7 @@ CommandRun setup(Options& options) {
 constexpr Command kCommand{
     .group = "",
     .name = "bench",
-    .summary = "Measure look-up, lease, load, store or disk beside what the machine can do",
+    .summary = "Measure look-up, lease, load, store, plan or disk beside what the machine can do",
     .description =
         "Starts a daemon of its own with what it needs, unless --socket names a running one.\n"
         "Prints ours, limit and ratio: higher is better. The limit is measured in turns with\n"

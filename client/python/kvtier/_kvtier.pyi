@@ -118,7 +118,13 @@ class Lookup:
     def ended(self) -> str: ...
 
 class Plan:
+    load_first: int
     load_chunks: int
+    resident: int
+    ttft_seconds: float
+    load_all_seconds: float
+    compute_all_seconds: float
+    id: int
     load_seconds: float
     recompute_seconds: float
     @property
@@ -152,6 +158,14 @@ class Space:
         touch: bool = True,
     ) -> Match: ...
     def plan(self, lookup: Lookup, first: int = 0) -> Plan: ...
+    def plan_chain(
+        self, chain: KeyChain, *, first: int = 0, chunks_max: Optional[int] = None, tokens_behind: int = 0,
+        restore: str = "sequential", lambda_: float = 0.0, last_load_chunks: Optional[int] = None, request: str = "",
+    ) -> Plan:
+        """What to load of a prompt and what to compute. `restore`: sequential, overlapped or layerwise."""
+    def plan_ended(self, plan: Plan, loaded: int, seconds: float, ended: str = "none") -> None:
+        """What became of a plan, for `kvtier explain` and the error of predictions."""
+    def report_model(self, flops_token: float, flops_pair: float, flops_per_s: float) -> Status: ...
     def load(
         self, match: Match, targets: Sequence[tuple[int, Iterable[Fragment]]], timeout: Optional[float] = None
     ) -> LoadResult:

@@ -248,6 +248,36 @@ size_t prefetch(const PySpace& self, PyChain& chain, size_t first, size_t count,
   return brought ? *brought : 0;
 }
 
+Overlap overlap_of(const std::string& name) {
+  for (const Overlap one : {Overlap::kSequential, Overlap::kOverlapped, Overlap::kLayerwise}) {
+    if (name == wire::overlap_name(one)) return one;
+  }
+  throw WrongUse(Code::kInvalidArgument,
+                 "restore is '" + name + "'; use sequential, overlapped or layerwise");
+}
+
+MissReason miss_reason_of(const std::string& name) {
+  for (uint8_t i = 0; i <= static_cast<uint8_t>(MissReason::kDeadline); ++i) {
+    if (name == miss_reason_name(static_cast<MissReason>(i))) return static_cast<MissReason>(i);
+  }
+  throw WrongUse(Code::kInvalidArgument, "ended is '" + name + "', which is no reason");
+}
+
+Plan plan_chain(const PySpace& self, PyChain& chain, size_t first, std::optional<size_t> chunks_max,
+                uint64_t tokens_behind, const std::string& restore, double lambda,
+                std::optional<size_t> last_load_chunks, const std::string& request) {
+  PlanOptions options;
+  options.first = first;
+  options.chunks_max = chunks_max.value_or(SIZE_MAX);
+  options.tokens_behind = tokens_behind;
+  options.overlap = overlap_of(restore);
+  options.lambda = lambda;
+  options.last_load_chunks = last_load_chunks.value_or(SIZE_MAX);
+  options.request = request;
+  const std::lock_guard turn(chain.turn);
+  return self.use()->plan(chain.chain, options);
+}
+
 Hint hint_of(const std::string& name) {
   if (name == "session_end") return Hint::kSessionEnd;
   if (name == "next_use_in") return Hint::kNextUseIn;
@@ -292,7 +322,13 @@ void bind_results(py::module_& module) {
       .def_property_readonly("ended",
                              [](const Lookup& self) { return miss_reason_name(self.ended); });
   py::class_<Plan>(module, "Plan")
+      .def_readonly("load_first", &Plan::load_first)
       .def_readonly("load_chunks", &Plan::load_chunks)
+      .def_readonly("resident", &Plan::resident)
+      .def_readonly("ttft_seconds", &Plan::ttft_seconds)
+      .def_readonly("load_all_seconds", &Plan::load_all_seconds)
+      .def_readonly("compute_all_seconds", &Plan::compute_all_seconds)
+      .def_readonly("id", &Plan::id)
       .def_readonly("load_seconds", &Plan::load_seconds)
       .def_readonly("recompute_seconds", &Plan::recompute_seconds)
       .def_property_readonly("load_deadline", &finite_deadline);
@@ -339,6 +375,24 @@ void bind_space(py::module_& module) {
             return self.use()->plan(lookup, first);
           },
           py::arg("lookup"), py::arg("first") = 0)
+      .def("plan_chain", &plan_chain, py::arg("chain"), py::kw_only(), py::arg("first") = 0,
+           py::arg("chunks_max") = py::none(), py::arg("tokens_behind") = 0,
+           py::arg("restore") = "sequential", py::arg("lambda_") = 0.0,
+           py::arg("last_load_chunks") = py::none(), py::arg("request") = "")
+      .def(
+          "plan_ended",
+          [](const PySpace& self, const Plan& plan, size_t loaded, double seconds,
+             const std::string& ended) {
+            self.use()->plan_ended(
+                plan, {.loaded = loaded, .seconds = seconds, .ended = miss_reason_of(ended)});
+          },
+          py::arg("plan"), py::arg("loaded"), py::arg("seconds"), py::arg("ended") = "none")
+      .def(
+          "report_model",
+          [](const PySpace& self, double flops_token, double flops_pair, double flops_per_s) {
+            return status_value(self.use()->report_model(flops_token, flops_pair, flops_per_s));
+          },
+          py::arg("flops_token"), py::arg("flops_pair"), py::arg("flops_per_s"))
       .def("load", &load_fragments, py::arg("match"), py::arg("targets"), timeout)
       .def("load_blocks", &load_blocks, py::arg("match"), py::arg("layout"), py::arg("blocks"),
            py::kw_only(), py::arg("first") = 0, py::arg("chunks"), timeout)

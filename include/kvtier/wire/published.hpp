@@ -93,11 +93,13 @@ struct alignas(64) CostBoard {
   std::atomic<uint64_t> heartbeat_ns;  // CLOCK_MONOTONIC, coarse
   std::atomic<uint64_t> health;        // 0 good, 1 degraded, 2 draining
   std::atomic<uint64_t> tiers_down;    // bit by Tier: out of service, what it holds is a miss now
-  uint64_t reserved[4];
+  // When each tier was measured last, CLOCK_MONOTONIC; 0: never, or a daemon that does not tell.
+  std::atomic<uint64_t> measured_ns[kTierCount];
   TierCost tiers[kTierCount];
   SpaceCost spaces[kSpacesMax];  // by number in the space table
 };
 static_assert(sizeof(CostBoard) == 64 + 32 * kTierCount + 32 * kSpacesMax);
+static_assert(offsetof(CostBoard, tiers) == 64);
 
 struct alignas(64) PublishedHeader {
   uint64_t magic;

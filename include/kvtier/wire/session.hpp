@@ -25,6 +25,7 @@ enum class Op : uint16_t {
   kReportLoad = 8,     // a: tier, b: bytes, c: double seconds
   kBadChunk = 9,       // a: place, b: BadKind. The daemon unpublishes and quarantines the slot
   kTouchFlush = 10,    // completes when every touch logged before it has been applied
+  kReportModel = 11,   // a, b, c: doubles, FLOPs a token, a token and position, FLOP/s; space
 };
 
 enum class HintKind : uint64_t { kSessionEnd = 1, kNextUseIn = 2, kPin = 3, kClass = 4 };
@@ -169,13 +170,16 @@ struct alignas(64) SessionHeader {
   uint32_t completion_entries;
   uint32_t touch_entries;
   uint32_t cells_max;
-  uint64_t reserved0[2];
+  uint64_t plans_offset;  // PlanCell[plan_entries] (plan_record.hpp); 0: a daemon without them
+  uint32_t plan_entries;  // power of two
+  uint32_t reserved0;
   // Written by the client.
   alignas(64) std::atomic<uint32_t> submission_tail;
   alignas(64) std::atomic<uint32_t> completion_head;
   std::atomic<uint32_t> client_need_wake;
   alignas(64) std::atomic<uint32_t> cells_high_water;  // cells at and above it were never used
   alignas(64) std::atomic<uint32_t> touch_tail;
+  std::atomic<uint32_t> plan_tail;  // records written
   alignas(64) std::atomic<uint64_t> counters[kCountersMax];
   // Written by the daemon.
   alignas(64) std::atomic<uint32_t> submission_head;

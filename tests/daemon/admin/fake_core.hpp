@@ -35,6 +35,9 @@ class FakeControl : public Control {
     acted.push_back({key, action, pin_seconds});
     return uint64_t{1};
   }
+  std::vector<LoggedPlan> explain(const std::string& select, size_t count) override {
+    return plans.find(select, count);
+  }
   Status kill_session(uint32_t session) override {
     if (session != 7) return Error(Code::kNotFound, "there is no session of this number");
     ++killed;
@@ -56,6 +59,7 @@ class FakeControl : public Control {
     double pin_seconds;
   };
   CoreSnapshot shown;
+  PlanLog plans;
   std::function<void(CoreSnapshot&)> on_snapshot;  // what happened before each look
   std::vector<ChunkSnapshot> chunks;
   std::vector<Act> acted;

@@ -24,6 +24,7 @@ const Command& config_check_command();
 const Command& config_show_command();
 const Command& config_default_command();
 const Command& config_reload_command();
+const Command& explain_command();
 const Command& doctor_command();
 const Command& events_command();
 const Command& dump_command();
