@@ -17,6 +17,8 @@ const CodecOperations& codec_operations(Element element) {
       return kCodecsAvx2[i];
     case Isa::kAvx512:
       return kCodecsAvx512[i];
+    case Isa::kAvx512Bf16:
+      return kCodecsAvx512Bf16[i];
     case Isa::kBaseline:
       break;
   }
@@ -50,34 +52,40 @@ class FloatingPoint {
 };
 
 // Without a codec: runs of whole tokens where heads adjoin, else a head of a token at a time.
-
+// each(run, bytes, the run after it).
 template <typename Pointer, typename Each>
-Status for_runs(const ChunkShape& shape, PagedRows<Pointer>& rows, const Each& each) {
+void for_runs(const ChunkShape& shape, PagedRows<Pointer>& rows, const Each& each) {
   BandRows<Pointer> here;
   const bool heads_adjoin = rows.head_stride() == shape.row_bytes() || shape.heads == 1;
   const uint32_t parts = heads_adjoin ? 1 : shape.heads;
   const uint64_t part_bytes = heads_adjoin ? shape.token_bytes() : shape.row_bytes();
+  Pointer run = nullptr;
+  uint64_t bytes = 0;
+  // Adds to the run, or starts the next.
+  const auto add = [&](Pointer row) {
+    if (bytes > 0 && run + bytes == row) {
+      bytes += part_bytes;
+      return;
+    }
+    if (bytes > 0) each(run, bytes, row);
+    run = row;
+    bytes = part_bytes;
+  };
+  const uint32_t bands = (shape.tokens + kBandTokens - 1) / kBandTokens;
   for (uint32_t layer = 0; layer < shape.layers; ++layer) {
     for (uint32_t p = 0; p < shape.planes; ++p) {
-      const uint32_t bands = (shape.tokens + kBandTokens - 1) / kBandTokens;
       for (uint32_t band = 0; band < bands; ++band) {
         rows.find(layer, p, band, &here);
         const uint32_t count = std::min(kBandTokens, shape.tokens - band * kBandTokens);
-        for (uint32_t r = 0; r < count;) {
-          // Tokens that adjoin are one run.
-          uint32_t end = r + 1;
-          while (heads_adjoin && end < count && here.rows[end] == here.rows[end - 1] + part_bytes) {
-            ++end;
-          }
+        for (uint32_t r = 0; r < count; ++r) {
           for (uint32_t part = 0; part < parts; ++part) {
-            each(here.rows[r] + part * rows.head_stride(), (end - r) * part_bytes);
+            add(here.rows[r] + part * rows.head_stride());
           }
-          r = end;
         }
       }
     }
   }
-  return Status::kOk;
+  each(run, bytes, nullptr);
 }
 
 template <typename Rows>
@@ -137,7 +145,9 @@ Status encode(Codec codec, const ChunkShape& shape, const PagedLayout& source,
   if (payload.bytes != encoded_bytes(codec, shape)) return Status::kSize;
   if (codec != Codec::kNone) return encode_rows(codec, shape, rows, payload, root, options);
   Sink sink(payload, root != nullptr, options);
-  for_runs(shape, rows, [&](const std::byte* from, uint64_t bytes) { sink.put(from, bytes); });
+  for_runs(shape, rows, [&](const std::byte* from, uint64_t bytes, const std::byte* next) {
+    sink.put(from, bytes, next);
+  });
   sink.finish(root);
   return Status::kOk;
 }
@@ -152,7 +162,7 @@ Status decode(Codec codec, const ChunkShape& shape, PayloadSource payload,
   const StoreKind store = store_kind(payload.bytes, options);
   ChecksumTree tree(payload.bytes);
   const std::byte* at = payload.data;
-  for_runs(shape, rows, [&](std::byte* to, uint64_t bytes) {
+  for_runs(shape, rows, [&](std::byte* to, uint64_t bytes, std::byte*) {
     if (root != nullptr) {
       (void)tree.copy_update(to, at, bytes, store, at + bytes);
     } else if (store == StoreKind::kStreaming) {

@@ -69,6 +69,7 @@ struct CodecOperations {
 extern const CodecOperations kCodecsBaseline[2];
 extern const CodecOperations kCodecsAvx2[2];
 extern const CodecOperations kCodecsAvx512[2];
+extern const CodecOperations kCodecsAvx512Bf16[2];
 
 // Those of isa_active().
 const CodecOperations& codec_operations(Element element);

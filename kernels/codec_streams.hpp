@@ -46,11 +46,12 @@ class Sink {
         hashed_(hashed),
         store_(store_kind(target.bytes, options)) {}
 
-  void put(const std::byte* from, uint64_t bytes) {
+  // `next`: where the caller goes on reading, or null.
+  void put(const std::byte* from, uint64_t bytes, const std::byte* next = nullptr) {
     if (hashed_) {
-      (void)tree_.copy_update(at_, from, bytes, store_);  // the sizes are the format's
+      (void)tree_.copy_update(at_, from, bytes, store_, next);  // the sizes are the format's
     } else if (store_ == StoreKind::kStreaming) {
-      operations().copy_stream(at_, from, bytes, nullptr);
+      operations().copy_stream(at_, from, bytes, next);
     } else {
       std::memcpy(at_, from, bytes);
     }

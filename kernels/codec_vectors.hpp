@@ -5,34 +5,47 @@
 #include "kernels/codec_format.hpp"
 #include "kernels/vector_lines.hpp"
 
+// The processor converts floats to bf16 by itself.
+#ifdef __AVX512BF16__
+#define KVTIER_OWN_BF16 1
+#else
+#define KVTIER_OWN_BF16 0
+#endif
+
 namespace kvtier::kernels::detail {
 namespace {
 
-KVTIER_IN_REGISTERS void fetch_next(const RowsIn& in, uint32_t row, uint32_t d) {
+// RowsIn in registers: what is written may otherwise be taken for a change of it.
+struct Input {
+  const std::byte* const* rows;
+  const std::byte* const* next;
+  uint64_t offset, next_offset;
+  uint32_t count, dim;
+};
+KVTIER_IN_REGISTERS Input input_of(const RowsIn& in) {
+  return {in.rows, in.next, in.offset, in.next_offset, in.count, in.dim};
+}
+// The row's address; the line of the next rows is on its way.
+KVTIER_IN_REGISTERS const std::byte* fetched(const Input& in, uint32_t row, uint32_t d) {
   const auto at = reinterpret_cast<uintptr_t>(in.next[row]) + in.next_offset + d * kElementBytes;
   _mm_prefetch(reinterpret_cast<const char*>(at), _MM_HINT_T0);
+  return in.rows[row] + in.offset;
 }
 
 // ---- statistics ----
 
-template <typename Each>
-KVTIER_IN_REGISTERS void for_lines(uint32_t dim, const Each& each) {
-  for (uint32_t d = 0; d < dim; d += kLineElements) each(d);
-}
-
-void absmax_channels(const RowsIn& in, uint16_t* out) {
-  for_lines(in.dim, [&](uint32_t d) {
-    Line most;
-    for (size_t i = 0; i < kParts; ++i) most.part[i] = load<U16>(out + d + i * kPartElements);
-    for (uint32_t r = 0; r < in.count; ++r) {
-      fetch_next(in, r, d);
-      const Line line = line_at(in.rows[r] + in.offset, d, in.dim, false);
+// Row after row, as they mostly lie in memory; `out` stays in the cache.
+void absmax_channels(const RowsIn& rows, uint16_t* out) {
+  const Input in = input_of(rows);
+  for (uint32_t r = 0; r < in.count; ++r) {
+    for_lines(0, in.dim, [&](uint32_t d, auto whole) {
+      const Line line = line_at<decltype(whole)::value>(fetched(in, r, d), d, in.dim, false);
       for (size_t i = 0; i < kParts; ++i) {
-        most.part[i] = max_u16(most.part[i], line.part[i] & 0x7fff);
+        uint16_t* most = out + d + i * kPartElements;
+        store(most, max_u16(load<U16>(most), line.part[i] & 0x7fff));
       }
-    }
-    for (size_t i = 0; i < kParts; ++i) store(out + d + i * kPartElements, most.part[i]);
-  });
+    });
+  }
 }
 
 KVTIER_IN_REGISTERS I16 in_order(U16 elements) {
@@ -40,16 +53,16 @@ KVTIER_IN_REGISTERS I16 in_order(U16 elements) {
   return v ^ ((v >> 15) & 0x7fff);
 }
 
-void range_channels(const RowsIn& in, int16_t* least, int16_t* most) {
-  for_lines(in.dim, [&](uint32_t d) {
+void range_channels(const RowsIn& rows, int16_t* least, int16_t* most) {
+  const Input in = input_of(rows);
+  for_lines(0, in.dim, [&](uint32_t d, auto whole) {
     I16 low[kParts], high[kParts];
     for (size_t i = 0; i < kParts; ++i) {
       low[i] = load<I16>(least + d + i * kPartElements);
       high[i] = load<I16>(most + d + i * kPartElements);
     }
     for (uint32_t r = 0; r < in.count; ++r) {
-      fetch_next(in, r, d);
-      const Line line = line_at(in.rows[r] + in.offset, d, in.dim, true);
+      const Line line = line_at<decltype(whole)::value>(fetched(in, r, d), d, in.dim, true);
       for (size_t i = 0; i < kParts; ++i) {
         const I16 v = in_order(line.part[i]);
         low[i] = min_i16(low[i], v);
@@ -63,39 +76,40 @@ void range_channels(const RowsIn& in, int16_t* least, int16_t* most) {
   });
 }
 
-void absmax_groups(const RowsIn& in, uint32_t group_dims, uint16_t* out) {
+void absmax_groups(const RowsIn& rows, uint32_t group_dims, uint16_t* out) {
+  const Input in = input_of(rows);
   for (uint32_t r = 0; r < in.count; ++r) {
     for (uint32_t group = 0; group < in.dim; group += group_dims) {
       const uint32_t end = in.dim - group < group_dims ? in.dim : group + group_dims;
       U16 most = {};
-      for (uint32_t d = group; d < end; d += kLineElements) {
-        fetch_next(in, r, d);
-        const Line line = line_at(in.rows[r] + in.offset, d, end, false);
+      for_lines(group, end, [&](uint32_t d, auto whole) {
+        const Line line = line_at<decltype(whole)::value>(fetched(in, r, d), d, end, false);
         for (size_t i = 0; i < kParts; ++i) most = max_u16(most, line.part[i] & 0x7fff);
-      }
+      });
       *out++ = highest(most);
     }
   }
 }
 
-void range_groups(const RowsIn& in, uint32_t group_dims, int16_t* least, int16_t* most) {
+void range_groups(const RowsIn& rows, uint32_t group_dims, int16_t* least, int16_t* most) {
+  const Input in = input_of(rows);
   for (uint32_t r = 0; r < in.count; ++r) {
     for (uint32_t group = 0; group < in.dim; group += group_dims) {
       const uint32_t end = in.dim - group < group_dims ? in.dim : group + group_dims;
       // As unsigned numbers of the same order, so that one instruction folds either.
       U16 high = {};
       U16 low_inverted = {};
-      for (uint32_t d = group; d < end; d += kLineElements) {
-        fetch_next(in, r, d);
-        const Line line = line_at(in.rows[r] + in.offset, d, end, true);
+      for_lines(group, end, [&](uint32_t d, auto whole) {
+        const Line line = line_at<decltype(whole)::value>(fetched(in, r, d), d, end, true);
         for (size_t i = 0; i < kParts; ++i) {
           const U16 v = (U16)in_order(line.part[i]) ^ 0x8000;
           high = max_u16(high, v);
           low_inverted = max_u16(low_inverted, ~v);
         }
-      }
-      *most++ = static_cast<int16_t>(highest(high) ^ 0x8000);
-      *least++ = static_cast<int16_t>(static_cast<uint16_t>(~highest(low_inverted)) ^ 0x8000);
+      });
+      const Highest both = highest(high, low_inverted);
+      *most++ = static_cast<int16_t>(both.first ^ 0x8000);
+      *least++ = static_cast<int16_t>(static_cast<uint16_t>(~both.second) ^ 0x8000);
     }
   }
 }
@@ -179,9 +193,73 @@ KVTIER_IN_REGISTERS U32 fp8_codes(F32 v) {
 
 enum class Kind { kInt8, kInt4, kFp8 };
 
+// fp8 of bf16 in 16-bit lanes, no floats: a power of two is a step of the exponent, and a mantissa
+// of seven bits is rounded to three.
+template <Element kElement, Kind kKind>
+constexpr bool kFp8InWords =
+    KVTIER_VECTOR_BYTES == 64 && kElement == Element::kBf16&& kKind == Kind::kFp8;
+
+#if KVTIER_VECTOR_BYTES == 64
+KVTIER_IN_REGISTERS __m512i words(int value) {
+  return _mm512_set1_epi16(static_cast<short>(value));
+}
+
+// |y| below 2^-6, given as bf16: whole numbers of 2^-9.
+[[gnu::noinline]] __m512i fp8_small_codes(__m512i y) {
+  const __m512i mantissa = _mm512_or_si512(_mm512_and_si512(y, words(0x7f)), words(0x80));
+  const __m512i shift = _mm512_sub_epi16(words(125), _mm512_srli_epi16(y, 7));
+  const __m512i half = _mm512_sllv_epi16(words(1), _mm512_sub_epi16(shift, words(1)));
+  const __m512i odd = _mm512_and_si512(_mm512_srlv_epi16(mantissa, shift), words(1));
+  const __m512i sum =
+      _mm512_add_epi16(_mm512_add_epi16(mantissa, odd), _mm512_sub_epi16(half, words(1)));
+  // 2^-10 and below are zero: their shifts would be of more bits than there are.
+  return _mm512_maskz_srlv_epi16(_mm512_cmpgt_epu16_mask(y, words(117 << 7)), sum, shift);
+}
+
+KVTIER_IN_REGISTERS U16 fp8_codes_of_words(U16 elements, F32 inverse) {
+  const __m512i x = (__m512i)elements;
+  const U32 step_bits = (U32)inverse >> 16;
+  const __m512i step = (__m512i)(step_bits | (step_bits << 16));
+  const __m512i y = _mm512_subs_epu16(_mm512_add_epi16(_mm512_and_si512(x, words(0x7fff)), step),
+                                      words(127 << 7));
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi16(y, 4), words(1));
+  __m512i codes = _mm512_sub_epi16(
+      _mm512_srli_epi16(_mm512_add_epi16(_mm512_add_epi16(y, words(7)), odd), 4), words(120 << 3));
+  const __mmask32 small = _mm512_cmplt_epu16_mask(y, words(121 << 7));
+  codes = _mm512_maskz_mov_epi16(_knot_mask32(small), codes);
+  if (_mm512_mask_cmpgt_epu16_mask(small, y, words(117 << 7)) != 0) [[unlikely]] {
+    codes = _mm512_mask_mov_epi16(codes, small, fp8_small_codes(y));
+  }
+  // codes | (x >> 8 & 0x80)
+  return (U16)_mm512_ternarylogic_epi32(codes, _mm512_srli_epi16(x, 8), words(0x80), 0xf8);
+}
+
+// For scales up to 2^119, where no exponent overflows.
+KVTIER_IN_REGISTERS U16 fp8_values_in_words(const std::byte* from, F32 scale) {
+  // m * 2^-9 as bf16, less the 120 << 7 that all others lack.
+  alignas(64) static constexpr uint16_t kSmall[32] = {0,      0xff00, 0xff80, 0xffc0,
+                                                      0x0000, 0x0020, 0x0040, 0x0060};
+  const __m512i codes = (__m512i)load_bytes2(from);
+  const U32 step_bits = ((U32)scale >> 16) - (7 << 7);
+  const __m512i step = (__m512i)(step_bits | (step_bits << 16));
+  const __m512i rest = _mm512_and_si512(codes, words(0x7f));
+  const __m512i shifted = _mm512_mask_permutexvar_epi16(_mm512_slli_epi16(rest, 4),
+                                                        _mm512_cmplt_epu16_mask(rest, words(8)),
+                                                        rest, _mm512_load_si512(kSmall));
+  const __m512i size = _mm512_maskz_add_epi16(_mm512_test_epi16_mask(rest, rest), shifted, step);
+  return (U16)_mm512_ternarylogic_epi32(size, _mm512_slli_epi16(codes, 8), words(0x8000), 0xf8);
+}
+#endif
+
 // The codes of a part of a line, to `to`: a byte an element, or a byte two elements.
-template <Kind kKind>
-KVTIER_IN_REGISTERS void encode_part(std::byte* to, Pair v, Pair least, Pair inverse) {
+template <Element kElement, Kind kKind>
+KVTIER_IN_REGISTERS void encode_part(std::byte* to, U16 elements, Pair least, Pair inverse) {
+#if KVTIER_VECTOR_BYTES == 64
+  if constexpr (kFp8InWords<kElement, kKind>) {
+    return store_bytes2(to, fp8_codes_of_words(elements, inverse.even));
+  }
+#endif
+  const Pair v = split<kElement>(elements);
   if constexpr (kKind == Kind::kFp8) {
     const U32 even = fp8_codes(v.even * inverse.even);
     const U32 odd = fp8_codes(v.odd * inverse.odd);
@@ -203,21 +281,21 @@ constexpr uint32_t code_bytes_of(uint32_t dims) {
   return kKind == Kind::kInt4 ? (dims + 1) / 2 : dims;
 }
 
-template <Element kElement, Kind kKind>
+template <Element kElement, Kind kKind, bool kWhole>
 KVTIER_IN_REGISTERS void encode_line(const std::byte* row, uint32_t d, uint32_t dim,
                                      const Pair* least, const Pair* inverse, std::byte* out) {
-  const Line line = line_at(row, d, dim, true);
-  if (dim - d >= kLineElements) {
+  const Line line = line_at<kWhole>(row, d, dim, true);
+  if constexpr (kWhole) {
     for (size_t i = 0; i < kParts; ++i) {
-      encode_part<kKind>(out + code_bytes_of<kKind>(kPartElements) * i,
-                         split<kElement>(line.part[i]), least[i], inverse[i]);
+      encode_part<kElement, kKind>(out + code_bytes_of<kKind>(kPartElements) * i, line.part[i],
+                                   least[i], inverse[i]);
     }
     return;
   }
   std::byte codes[kLineElements];
   for (size_t i = 0; i < kParts; ++i) {
-    encode_part<kKind>(codes + code_bytes_of<kKind>(kPartElements) * i,
-                       split<kElement>(line.part[i]), least[i], inverse[i]);
+    encode_part<kElement, kKind>(codes + code_bytes_of<kKind>(kPartElements) * i, line.part[i],
+                                 least[i], inverse[i]);
   }
   const uint32_t bytes = code_bytes_of<kKind>(dim - d);
   if (kKind == Kind::kInt4 && dim % 2 != 0) codes[bytes - 1] &= std::byte{15};
@@ -226,37 +304,38 @@ KVTIER_IN_REGISTERS void encode_line(const std::byte* row, uint32_t d, uint32_t 
 
 // A line's scales in registers, down all rows.
 template <Element kElement, Kind kKind>
-void encode_channels(const RowsIn& in, const float* least, const float* inverse, std::byte* out) {
+void encode_channels(const RowsIn& rows, const float* least, const float* inverse, std::byte* out) {
+  const Input in = input_of(rows);
   const uint32_t row_bytes = code_bytes_of<kKind>(in.dim);
-  for_lines(in.dim, [&](uint32_t d) {
+  for_lines(0, in.dim, [&](uint32_t d, auto whole) {
     Pair low[kParts], scale[kParts];
     for (size_t i = 0; i < kParts; ++i) {
       scale[i] = pair_at(inverse + d + i * kPartElements);
       low[i] = kKind == Kind::kInt4 ? pair_at(least + d + i * kPartElements) : Pair{};
     }
     for (uint32_t r = 0; r < in.count; ++r) {
-      fetch_next(in, r, d);
-      encode_line<kElement, kKind>(in.rows[r] + in.offset, d, in.dim, low, scale,
-                                   out + r * row_bytes + code_bytes_of<kKind>(d));
+      encode_line<kElement, kKind, decltype(whole)::value>(
+          fetched(in, r, d), d, in.dim, low, scale, out + r * row_bytes + code_bytes_of<kKind>(d));
     }
   });
 }
 
 // One scale for all of a group in a row.
 template <Element kElement, Kind kKind, uint32_t kGroupDims>
-void encode_groups(const RowsIn& in, const float* least, const float* inverse, std::byte* out) {
+void encode_groups(const RowsIn& rows, const float* least, const float* inverse, std::byte* out) {
+  const Input in = input_of(rows);
   const uint32_t groups = (in.dim + kGroupDims - 1) / kGroupDims;
   const uint32_t row_bytes = code_bytes_of<kKind>(in.dim);
   for (uint32_t r = 0; r < in.count; ++r) {
-    for_lines(in.dim, [&](uint32_t d) {
+    for_lines(0, in.dim, [&](uint32_t d, auto whole) {
       const uint32_t entry = r * groups + d / kGroupDims;
       Pair low[kParts], scale[kParts];
       for (size_t i = 0; i < kParts; ++i) {
         scale[i].even = scale[i].odd = all(inverse[entry]);
         low[i].even = low[i].odd = all(kKind == Kind::kInt4 ? least[entry] : 0.0f);
       }
-      encode_line<kElement, kKind>(in.rows[r] + in.offset, d, in.dim, low, scale,
-                                   out + r * row_bytes + code_bytes_of<kKind>(d));
+      encode_line<kElement, kKind, decltype(whole)::value>(
+          fetched(in, r, d), d, in.dim, low, scale, out + r * row_bytes + code_bytes_of<kKind>(d));
     });
   }
 }
@@ -279,15 +358,59 @@ KVTIER_IN_REGISTERS F32 values_of(U32 codes) {
   }
 }
 
-template <Element kElement, Kind kKind>
+// How a decoder goes about it: kAny for every scale there is; kTame for scales and least values
+// that keep all numbers clear of overflow and denormals (is_tame), which is nearly always, and
+// which lets the processor's own conversion to bf16 do it, with floats in the order of dims.
+enum class Way { kAny, kTame };
+template <Element kElement>
+constexpr bool kOwnConversion = KVTIER_OWN_BF16&& kElement == Element::kBf16;
+
+#if KVTIER_OWN_BF16
+template <Kind kKind>
+KVTIER_IN_REGISTERS U16 decode_tame(const std::byte* from, Pair least, Pair scale) {
+  if constexpr (kKind == Kind::kFp8) return fp8_values_in_words(from, scale.even);
+  const auto* bytes = reinterpret_cast<const __m128i*>(from);
+  __m512i low, high;
+  if constexpr (kKind == Kind::kInt4) {
+    const __m128i pairs = _mm_loadu_si128(bytes);
+    const __m128i even = _mm_and_si128(pairs, _mm_set1_epi8(15));
+    const __m128i odd = _mm_and_si128(_mm_srli_epi16(pairs, 4), _mm_set1_epi8(15));
+    low = _mm512_cvtepu8_epi32(_mm_unpacklo_epi8(even, odd));
+    high = _mm512_cvtepu8_epi32(_mm_unpackhi_epi8(even, odd));
+  } else {
+    low = _mm512_cvtepi8_epi32(_mm_loadu_si128(bytes));
+    high = _mm512_cvtepi8_epi32(_mm_loadu_si128(bytes + 1));
+  }
+  F32 a = (F32)_mm512_cvtepi32_ps(low) * scale.even;
+  F32 b = (F32)_mm512_cvtepi32_ps(high) * scale.odd;
+  if constexpr (kKind == Kind::kInt4) {
+    a = a + least.even;
+    b = b + least.odd;
+  }
+  const __m512bh both = _mm512_cvtne2ps_pbh((__m512)b, (__m512)a);
+  return (U16)(__m512i)both;
+}
+#endif
+
+// One value for each dim of a part of a line, in the order that decode_part wants.
+template <Element kElement, Way kWay>
+KVTIER_IN_REGISTERS Pair table_at(const float* table) {
+  if constexpr (kWay == Way::kTame) return {load<F32>(table), load<F32>(table + kFloats)};
+  return pair_at(table);
+}
+
+template <Element kElement, Kind kKind, Way kWay>
 KVTIER_IN_REGISTERS U16 decode_part(const std::byte* from, Pair least, Pair scale) {
+#if KVTIER_OWN_BF16
+  if constexpr (kWay == Way::kTame) return decode_tame<kKind>(from, least, scale);
+#endif
   U32 even, odd;
   if constexpr (kKind == Kind::kInt4) {
-    const U32 both = __builtin_convertvector(load<Bytes4>(from), U32);
+    const U32 both = load_bytes4(from);
     even = both & 15;
     odd = both >> 4;
   } else {
-    const U32 both = (U32) __builtin_convertvector(load<Bytes2>(from), U16);
+    const U32 both = (U32)load_bytes2(from);
     even = both & 0xff;
     odd = both >> 16;
   }
@@ -299,15 +422,15 @@ KVTIER_IN_REGISTERS U16 decode_part(const std::byte* from, Pair least, Pair scal
   return join<kElement>(v);
 }
 
-template <Element kElement, Kind kKind>
+template <Element kElement, Kind kKind, Way kWay, bool kWhole>
 KVTIER_IN_REGISTERS void decode_line(const std::byte* codes, uint32_t d, const RowsOut& out,
                                      std::byte* row, const Pair* least, const Pair* scale) {
   std::byte* to = row + d * kElementBytes;
-  if (out.dim - d >= kLineElements) {
+  if constexpr (kWhole) {
     const bool streaming = out.stream && reinterpret_cast<uintptr_t>(to) % kLineBytes == 0;
     for (size_t i = 0; i < kParts; ++i) {
-      const U16 v = decode_part<kElement, kKind>(codes + code_bytes_of<kKind>(kPartElements) * i,
-                                                 least[i], scale[i]);
+      const U16 v = decode_part<kElement, kKind, kWay>(
+          codes + code_bytes_of<kKind>(kPartElements) * i, least[i], scale[i]);
       if (streaming) {
         stream(to + i * kBytes, v);
       } else {
@@ -320,46 +443,88 @@ KVTIER_IN_REGISTERS void decode_line(const std::byte* codes, uint32_t d, const R
   std::memcpy(whole, codes, code_bytes_of<kKind>(out.dim - d));
   U16 elements[kParts];
   for (size_t i = 0; i < kParts; ++i) {
-    elements[i] = decode_part<kElement, kKind>(whole + code_bytes_of<kKind>(kPartElements) * i,
-                                               least[i], scale[i]);
+    elements[i] = decode_part<kElement, kKind, kWay>(
+        whole + code_bytes_of<kKind>(kPartElements) * i, least[i], scale[i]);
   }
   std::memcpy(to, elements, (out.dim - d) * kElementBytes);
 }
 
-template <Element kElement, Kind kKind>
-void decode_channels(const std::byte* codes, const float* least, const float* scale,
-                     const RowsOut& out) {
+template <Element kElement, Kind kKind, Way kWay>
+void decode_channels_by(const std::byte* codes, const float* least, const float* scale,
+                        const RowsOut& rows) {
+  const RowsOut out = rows;
   const uint32_t row_bytes = code_bytes_of<kKind>(out.dim);
-  for_lines(out.dim, [&](uint32_t d) {
+  for_lines(0, out.dim, [&](uint32_t d, auto whole) {
     Pair low[kParts], factor[kParts];
     for (size_t i = 0; i < kParts; ++i) {
-      factor[i] = pair_at(scale + d + i * kPartElements);
-      low[i] = kKind == Kind::kInt4 ? pair_at(least + d + i * kPartElements) : Pair{};
+      factor[i] = table_at<kElement, kWay>(scale + d + i * kPartElements);
+      low[i] =
+          kKind == Kind::kInt4 ? table_at<kElement, kWay>(least + d + i * kPartElements) : Pair{};
     }
     for (uint32_t r = 0; r < out.count; ++r) {
-      decode_line<kElement, kKind>(codes + r * row_bytes + code_bytes_of<kKind>(d), d, out,
-                                   out.rows[r] + out.offset, low, factor);
+      decode_line<kElement, kKind, kWay, decltype(whole)::value>(
+          codes + r * row_bytes + code_bytes_of<kKind>(d), d, out, out.rows[r] + out.offset, low,
+          factor);
     }
   });
 }
 
-template <Element kElement, Kind kKind, uint32_t kGroupDims>
-void decode_groups(const std::byte* codes, const float* least, const float* scale,
-                   const RowsOut& out) {
+template <Element kElement, Kind kKind, Way kWay, uint32_t kGroupDims>
+void decode_groups_by(const std::byte* codes, const float* least, const float* scale,
+                      const RowsOut& rows) {
+  const RowsOut out = rows;
   const uint32_t groups = (out.dim + kGroupDims - 1) / kGroupDims;
   const uint32_t row_bytes = code_bytes_of<kKind>(out.dim);
   for (uint32_t r = 0; r < out.count; ++r) {
-    for_lines(out.dim, [&](uint32_t d) {
+    for_lines(0, out.dim, [&](uint32_t d, auto whole) {
       const uint32_t entry = r * groups + d / kGroupDims;
       Pair low[kParts], factor[kParts];
       for (size_t i = 0; i < kParts; ++i) {
         factor[i].even = factor[i].odd = all(scale[entry]);
         low[i].even = low[i].odd = all(kKind == Kind::kInt4 ? least[entry] : 0.0f);
       }
-      decode_line<kElement, kKind>(codes + r * row_bytes + code_bytes_of<kKind>(d), d, out,
-                                   out.rows[r] + out.offset, low, factor);
+      decode_line<kElement, kKind, kWay, decltype(whole)::value>(
+          codes + r * row_bytes + code_bytes_of<kKind>(d), d, out, out.rows[r] + out.offset, low,
+          factor);
     });
   }
+}
+
+KVTIER_IN_REGISTERS bool is_tame(const float* scale, const float* least, uint32_t entries) {
+  U32 wild = {};
+  for (uint32_t i = 0; i < entries; i += kFloats) {
+    // 128 * 2^118 and 480 * 2^118 are finite; 15 * 2^118 + 2^126 too. From 2^-100 on no sum of the
+    // two is denormal, unless it is zero.
+    wild |= (U32)((U32)load<F32>(scale + i) > math::bits_of(0x1p118f));
+    if (least == nullptr) continue;
+    const U32 size = (U32)load<F32>(least + i) & 0x7fffffff;
+    wild |= (U32)(size > math::bits_of(0x1p126f)) |
+            ((U32)(size < math::bits_of(0x1p-100f)) & (U32)(size != 0));
+  }
+  return !any_at_least(wild, 1);
+}
+
+template <Element kElement, Kind kKind>
+void decode_channels(const std::byte* codes, const float* least, const float* scale,
+                     const RowsOut& out) {
+  if constexpr (kOwnConversion<kElement>) {
+    if (is_tame(scale, least, out.dim)) {
+      return decode_channels_by<kElement, kKind, Way::kTame>(codes, least, scale, out);
+    }
+  }
+  decode_channels_by<kElement, kKind, Way::kAny>(codes, least, scale, out);
+}
+
+template <Element kElement, Kind kKind, uint32_t kGroupDims>
+void decode_groups(const std::byte* codes, const float* least, const float* scale,
+                   const RowsOut& out) {
+  if constexpr (kOwnConversion<kElement>) {
+    const uint32_t groups = (out.dim + kGroupDims - 1) / kGroupDims;
+    if (is_tame(scale, least, out.count * groups)) {
+      return decode_groups_by<kElement, kKind, Way::kTame, kGroupDims>(codes, least, scale, out);
+    }
+  }
+  decode_groups_by<kElement, kKind, Way::kAny, kGroupDims>(codes, least, scale, out);
 }
 
 // ---- the limit ----

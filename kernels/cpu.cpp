@@ -12,7 +12,7 @@ namespace {
 
 using detail::Operations;
 
-constexpr Isa kAll[] = {Isa::kBaseline, Isa::kAvx2, Isa::kAvx512};
+constexpr Isa kAll[] = {Isa::kBaseline, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16};
 
 // Null until the first call. Threads that race there store the same value.
 std::atomic<const Operations*> active{nullptr};
@@ -23,6 +23,8 @@ const Operations& operations_of(Isa isa) {
       return detail::kOperationsAvx2;
     case Isa::kAvx512:
       return detail::kOperationsAvx512;
+    case Isa::kAvx512Bf16:
+      return detail::kOperationsAvx512Bf16;
     case Isa::kBaseline:
       break;
   }
@@ -43,7 +45,12 @@ bool has_v4() {
          __builtin_cpu_supports("avx512cd");
 }
 
+bool has_v4_bf16() {
+  return has_v4() && __builtin_cpu_supports("avx512bf16");
+}
+
 Isa best_isa() {
+  if (has_v4_bf16() && __builtin_cpu_supports("avx512vbmi2")) return Isa::kAvx512Bf16;
   if (has_v4() && __builtin_cpu_supports("avx512vbmi2")) return Isa::kAvx512;
   return has_v3() ? Isa::kAvx2 : Isa::kBaseline;
 }
@@ -67,6 +74,8 @@ const char* isa_name(Isa isa) {
       return "avx2";
     case Isa::kAvx512:
       return "avx512";
+    case Isa::kAvx512Bf16:
+      return "avx512bf16";
   }
   return "unknown";
 }
@@ -79,6 +88,8 @@ bool isa_supported(Isa isa) {
       return has_v3();
     case Isa::kAvx512:
       return has_v4();
+    case Isa::kAvx512Bf16:
+      return has_v4_bf16();
   }
   return false;
 }

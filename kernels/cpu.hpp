@@ -8,12 +8,13 @@ namespace kvtier::kernels {
 
 // Levels that have code of their own. Each includes the ones before it.
 enum class Isa : uint32_t {
-  kBaseline = 0,  // x86-64-v2: 16-byte vectors
-  kAvx2 = 1,      // 32-byte vectors
-  kAvx512 = 2,    // 64-byte vectors (F, BW, VL, DQ)
+  kBaseline = 0,    // x86-64-v2: 16-byte vectors
+  kAvx2 = 1,        // 32-byte vectors
+  kAvx512 = 2,      // 64-byte vectors (F, BW, VL, DQ)
+  kAvx512Bf16 = 3,  // and conversions to bf16, which codecs use
 };
 
-// "baseline", "avx2" or "avx512". Never null.
+// "baseline", "avx2", "avx512" or "avx512bf16". Never null.
 const char* isa_name(Isa isa);
 
 // True when this processor and operating system can run code of that level.

@@ -35,6 +35,7 @@ struct Operations {
 extern const Operations kOperationsBaseline;
 extern const Operations kOperationsAvx2;
 extern const Operations kOperationsAvx512;
+extern const Operations kOperationsAvx512Bf16;  // the same operations
 
 // The operations of isa_active().
 const Operations& operations();

@@ -27,14 +27,33 @@ class Encoder {
   }
 
  private:
+  // The rows of a head for a first look: nothing else is fetched.
   RowsIn rows_of(uint32_t band, uint32_t head) const {
-    const bool last_head = head + 1 == shape_.heads;
-    return {here_.rows,
-            head * rows_.head_stride(),
-            last_head ? next_.rows : here_.rows,
-            last_head ? 0 : (head + 1) * rows_.head_stride(),
-            plane_.band_tokens(band),
-            shape_.dim};
+    const uint64_t offset = head * rows_.head_stride();
+    return {here_.rows, offset, here_.rows, offset, plane_.band_tokens(band), shape_.dim};
+  }
+  // The same for the pass that encodes: meanwhile this head's share of the next band is fetched, in
+  // the order in which that lies in memory.
+  RowsIn rows_and_next(const RowsIn& in, uint32_t head) {
+    const uint64_t stride = rows_.head_stride();
+    const bool heads_adjoin = stride == shape_.row_bytes();
+    if (!heads_adjoin) {
+      for (uint32_t r = 0; r < in.count; ++r) ahead_.rows[r] = next_.rows[r] + head * stride;
+    } else {
+      uint32_t token = head * in.count / shape_.heads;
+      uint32_t of_token = head * in.count % shape_.heads;
+      for (uint32_t r = 0; r < in.count; ++r) {
+        ahead_.rows[r] = next_.rows[token] + of_token * stride;
+        if (++of_token == shape_.heads) {
+          of_token = 0;
+          ++token;
+        }
+      }
+    }
+    RowsIn both = in;
+    both.next = ahead_.rows;
+    both.next_offset = 0;
+    return both;
   }
   // The rows of a band, and of the one after it, which is fetched meanwhile.
   void find(uint32_t layer, uint32_t p, uint32_t band) {
@@ -66,10 +85,22 @@ class Encoder {
   Status plane_header(uint32_t layer, uint32_t p) {
     const uint32_t padded_dim = channel_stride();
     std::memset(channel_absmax_, 0, shape_.heads * padded_dim * sizeof(uint16_t));
+    const bool heads_adjoin = rows_.head_stride() == shape_.row_bytes() && padded_dim == shape_.dim;
     for (uint32_t band = 0; band < plane_.bands(); ++band) {
       find(layer, p, band);
+      RowsIn in = rows_of(band, 0);
+      for (uint32_t r = 0; r < in.count; ++r) {  // two rows ahead
+        ahead_.rows[r] = r + 2 < in.count ? here_.rows[r + 2] : next_.rows[r + 2 - in.count];
+      }
+      in.next = ahead_.rows;
+      if (heads_adjoin) {
+        in.dim = shape_.heads * shape_.dim;
+        use_.absmax_channels(in, channel_absmax_);
+        continue;
+      }
       for (uint32_t head = 0; head < shape_.heads; ++head) {
-        use_.absmax_channels(rows_of(band, head), channel_absmax_ + head * padded_dim);
+        in.offset = in.next_offset = head * rows_.head_stride();
+        use_.absmax_channels(in, channel_absmax_ + head * padded_dim);
       }
     }
     if (codec_ == Codec::kFp8Tensor) {
@@ -106,17 +137,14 @@ class Encoder {
     std::byte* codes = buffer_ + header;
     const uint64_t code_bytes = in.count * plane_.row_code_bytes();
     std::memset(codes + code_bytes, 0, plane_.code_bytes(in.count) - code_bytes);
-    // The second pass over rows that are in the cache need not fetch anything.
-    RowsIn again = in;
-    again.next = in.rows;
-    again.next_offset = in.offset;
+    const RowsIn again = rows_and_next(in, head);
     Status status = Status::kOk;
     if (codec_ == Codec::kInt8) {
-      status = plane_.keys ? int8_keys(in, head, codes) : int8_values(in, again, codes);
+      status = plane_.keys ? int8_keys(again, head, codes) : int8_values(in, again, codes);
     } else if (codec_ == Codec::kInt4) {
       status = plane_.keys ? int4_keys(in, again, codes) : int4_values(in, again, codes);
     } else {
-      status = codec_ == Codec::kFp8Tensor ? fp8_tensor(in, codes) : fp8_rows(in, again, codes);
+      status = codec_ == Codec::kFp8Tensor ? fp8_tensor(again, codes) : fp8_rows(in, again, codes);
     }
     if (status != Status::kOk) return status;
     sink_.put(buffer_, header + plane_.code_bytes(in.count));
@@ -190,6 +218,7 @@ class Encoder {
   Plane plane_ = {};
   BandRows<const std::byte*> here_;
   BandRows<const std::byte*> next_;
+  BandRows<const std::byte*> ahead_;
   int tensor_exponent_ = 0;
   alignas(64) uint16_t channel_absmax_[kChannelsMax];  // heads at channel_stride()
   alignas(64) float channel_inverse_[kChannelsMax];

@@ -55,5 +55,6 @@ struct Vector512 {
 }  // namespace
 
 constinit const Operations kOperationsAvx512 = make_operations<Vector512>(Isa::kAvx512);
+constinit const Operations kOperationsAvx512Bf16 = make_operations<Vector512>(Isa::kAvx512Bf16);
 
 }  // namespace kvtier::kernels::detail

@@ -29,8 +29,6 @@ typedef int16_t I16 __attribute__((vector_size(kBytes)));
 typedef uint32_t U32 __attribute__((vector_size(kBytes)));
 typedef int32_t I32 __attribute__((vector_size(kBytes)));
 typedef float F32 __attribute__((vector_size(kBytes)));
-typedef uint8_t Bytes2 __attribute__((vector_size(kBytes / 2)));   // one for each U16 lane
-typedef uint8_t Bytes4 __attribute__((vector_size(kBytes / 4)));   // one for each U32 lane
 typedef uint16_t Half16 __attribute__((vector_size(kBytes / 2)));  // one for each U32 lane
 
 // kBytes decides which of these exist: max_u16, max_i16, min_i16, min_f32, max_f32, stream,
@@ -66,6 +64,12 @@ KVTIER_IN_REGISTERS void store_bytes2(std::byte* to, U16 v) {
 }
 KVTIER_IN_REGISTERS void store_bytes4(std::byte* to, U32 v) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8((__m512i)v));
+}
+KVTIER_IN_REGISTERS U16 load_bytes2(const std::byte* from) {
+  return (U16)_mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+KVTIER_IN_REGISTERS U32 load_bytes4(const std::byte* from) {
+  return (U32)_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 }
 KVTIER_IN_REGISTERS __m128i fold_max_u16(U16 v) {
   const __m256i a = _mm256_max_epu16(_mm512_castsi512_si256((__m512i)v),
@@ -109,6 +113,12 @@ KVTIER_IN_REGISTERS void store_bytes4(std::byte* to, U32 v) {
   const __m128i words = narrowed(_mm256_and_si256((__m256i)v, _mm256_set1_epi32(0xff)));
   _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_packus_epi16(words, words));
 }
+KVTIER_IN_REGISTERS U16 load_bytes2(const std::byte* from) {
+  return (U16)_mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+}
+KVTIER_IN_REGISTERS U32 load_bytes4(const std::byte* from) {
+  return (U32)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+}
 KVTIER_IN_REGISTERS __m128i fold_max_u16(U16 v) {
   return _mm_max_epu16(_mm256_castsi256_si128((__m256i)v), _mm256_extracti128_si256((__m256i)v, 1));
 }
@@ -151,14 +161,43 @@ KVTIER_IN_REGISTERS void store_bytes4(std::byte* to, U32 v) {
   const int bytes = _mm_cvtsi128_si32(_mm_packus_epi16(words, words));
   std::memcpy(to, &bytes, sizeof bytes);
 }
+KVTIER_IN_REGISTERS U16 load_bytes2(const std::byte* from) {
+  return (U16)_mm_cvtepu8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+}
+KVTIER_IN_REGISTERS U32 load_bytes4(const std::byte* from) {
+  int bytes;
+  std::memcpy(&bytes, from, sizeof bytes);
+  return (U32)_mm_cvtepu8_epi32(_mm_cvtsi32_si128(bytes));
+}
 KVTIER_IN_REGISTERS __m128i fold_max_u16(U16 v) {
   return (__m128i)v;
 }
 #endif
 
-KVTIER_IN_REGISTERS uint16_t highest(U16 v) {
-  const __m128i least = _mm_minpos_epu16(_mm_xor_si128(fold_max_u16(v), _mm_set1_epi16(-1)));
+KVTIER_IN_REGISTERS uint16_t highest_of_eight(__m128i v) {
+  const __m128i least = _mm_minpos_epu16(_mm_xor_si128(v, _mm_set1_epi16(-1)));
   return static_cast<uint16_t>(~_mm_cvtsi128_si32(least));
+}
+KVTIER_IN_REGISTERS uint16_t highest(U16 v) {
+  return highest_of_eight(fold_max_u16(v));
+}
+// Of two vectors, for less than twice the work.
+struct Highest {
+  uint16_t first, second;
+};
+KVTIER_IN_REGISTERS Highest highest(U16 first, U16 second) {
+#if KVTIER_VECTOR_BYTES == 64
+  const __m256i a = _mm256_max_epu16(_mm512_castsi512_si256((__m512i)first),
+                                     _mm512_extracti64x4_epi64((__m512i)first, 1));
+  const __m256i b = _mm256_max_epu16(_mm512_castsi512_si256((__m512i)second),
+                                     _mm512_extracti64x4_epi64((__m512i)second, 1));
+  const __m256i both = _mm256_max_epu16(_mm256_permute2x128_si256(a, b, 0x20),
+                                        _mm256_permute2x128_si256(a, b, 0x31));
+  return {highest_of_eight(_mm256_castsi256_si128(both)),
+          highest_of_eight(_mm256_extracti128_si256(both, 1))};
+#else
+  return {highest(first), highest(second)};
+#endif
 }
 
 template <typename T>
@@ -245,10 +284,27 @@ KVTIER_IN_REGISTERS Line load_line(const std::byte* from) {
   for (uint32_t i = count; repeat && i < kLineElements; ++i) elements[i] = elements[0];
   return load_line(reinterpret_cast<const std::byte*>(elements));
 }
-// Lines that go beyond `dim` are filled up with zeros, or with their first element.
+// A line from dim d of a row. Those that go beyond `dim` (not kWhole) are filled up with zeros, or
+// with their first element.
+template <bool kWhole>
 KVTIER_IN_REGISTERS Line line_at(const std::byte* row, uint32_t d, uint32_t dim, bool repeat) {
   const std::byte* from = row + d * kElementBytes;
-  return dim - d >= kLineElements ? load_line(from) : load_short_line(from, dim - d, repeat);
+  if constexpr (kWhole) return load_line(from);
+  return load_short_line(from, dim - d, repeat);
+}
+
+struct Whole {
+  static constexpr bool value = true;
+};
+struct Short {
+  static constexpr bool value = false;
+};
+// each(d, Whole or Short) for each line of [first, end).
+template <typename Each>
+KVTIER_IN_REGISTERS void for_lines(uint32_t first, uint32_t end, const Each& each) {
+  uint32_t d = first;
+  for (; end - d >= kLineElements; d += kLineElements) each(d, Whole());
+  if (d < end) each(d, Short());
 }
 
 }  // namespace

@@ -12,11 +12,12 @@ namespace {
 TEST(KernelCpu, BaselineIsAlwaysThereAndLevelsIncludeTheOnesBelow) {
   EXPECT_TRUE(isa_supported(Isa::kBaseline));
   EXPECT_TRUE(isa_supported(Isa::kAvx2) || !isa_supported(Isa::kAvx512));
+  EXPECT_TRUE(isa_supported(Isa::kAvx512) || !isa_supported(Isa::kAvx512Bf16));
 }
 
 TEST(KernelCpu, ForcedLevelIsUsedOrRefused) {
   const Isa before = isa_active();
-  for (Isa isa : {Isa::kBaseline, Isa::kAvx2, Isa::kAvx512}) {
+  for (Isa isa : {Isa::kBaseline, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16}) {
     const Isa current = isa_active();
     EXPECT_EQ(force_isa(isa), isa_supported(isa)) << isa_name(isa);
     EXPECT_EQ(isa_active(), isa_supported(isa) ? isa : current);
@@ -29,6 +30,7 @@ TEST(KernelCpu, NamesAreTheOnesOfTheEnvironmentVariable) {
   EXPECT_STREQ(isa_name(Isa::kBaseline), "baseline");
   EXPECT_STREQ(isa_name(Isa::kAvx2), "avx2");
   EXPECT_STREQ(isa_name(Isa::kAvx512), "avx512");
+  EXPECT_STREQ(isa_name(Isa::kAvx512Bf16), "avx512bf16");
   EXPECT_STREQ(isa_name(static_cast<Isa>(77)), "unknown");
 }
 

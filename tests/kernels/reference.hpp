@@ -138,9 +138,9 @@ inline std::string isa_test_name(const ::testing::TestParamInfo<Isa>& info) {
 
 }  // namespace kvtier::kernels::testing
 
-#define KVTIER_ON_EVERY_ISA(Suite)                                                        \
-  INSTANTIATE_TEST_SUITE_P(                                                               \
-      Isa, Suite,                                                                         \
-      ::testing::Values(::kvtier::kernels::Isa::kBaseline, ::kvtier::kernels::Isa::kAvx2, \
-                        ::kvtier::kernels::Isa::kAvx512),                                 \
+#define KVTIER_ON_EVERY_ISA(Suite)                                                             \
+  INSTANTIATE_TEST_SUITE_P(                                                                    \
+      Isa, Suite,                                                                              \
+      ::testing::Values(::kvtier::kernels::Isa::kBaseline, ::kvtier::kernels::Isa::kAvx2,      \
+                        ::kvtier::kernels::Isa::kAvx512, ::kvtier::kernels::Isa::kAvx512Bf16), \
       ::kvtier::kernels::testing::isa_test_name)
