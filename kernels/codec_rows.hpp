@@ -59,6 +59,12 @@ struct CodecOperations {
   void (*from_int4_groups)(const std::byte* codes, const float* least, const float* scale,
                            const RowsOut& out);
   void (*from_fp8_rows)(const std::byte* codes, const float* scale, const RowsOut& out);
+  // The lossless codec's: exponents (the high byte after a rotation by one bit to the left) apart
+  // from the rest, and back.
+  void (*split_planes)(const std::byte* raw, uint64_t elements, std::byte* exponents,
+                       std::byte* rest);
+  void (*merge_planes)(const std::byte* exponents, const std::byte* rest, uint64_t elements,
+                       std::byte* raw);
   // The limit of all of these: reads the source once and writes the target once, both in lines of
   // 64 bytes, in step.
   void (*read_write)(std::byte* target, uint64_t target_lines, const std::byte* source,

@@ -527,6 +527,40 @@ void decode_groups(const std::byte* codes, const float* least, const float* scal
   decode_groups_by<kElement, kKind, Way::kAny, kGroupDims>(codes, least, scale, out);
 }
 
+// ---- byte planes ----
+
+void split_planes(const std::byte* raw, uint64_t elements, std::byte* exponents, std::byte* rest) {
+  uint64_t i = 0;
+  for (; elements - i >= kPartElements; i += kPartElements) {
+    const U16 v = load<U16>(raw + 2 * i);
+    const U16 rotated = (v << 1) | (v >> 15);
+    store_bytes2(exponents + i, rotated >> 8);
+    store_bytes2(rest + i, rotated);
+  }
+  for (; i < elements; ++i) {
+    uint16_t v;
+    std::memcpy(&v, raw + 2 * i, sizeof v);
+    const uint32_t rotated = (uint32_t{v} << 1) | (uint32_t{v} >> 15);
+    exponents[i] = static_cast<std::byte>(rotated >> 8);
+    rest[i] = static_cast<std::byte>(rotated);
+  }
+}
+
+void merge_planes(const std::byte* exponents, const std::byte* rest, uint64_t elements,
+                  std::byte* raw) {
+  uint64_t i = 0;
+  for (; elements - i >= kPartElements; i += kPartElements) {
+    const U16 rotated = (load_bytes2(exponents + i) << 8) | load_bytes2(rest + i);
+    store(raw + 2 * i, (U16)((rotated >> 1) | (rotated << 15)));
+  }
+  for (; i < elements; ++i) {
+    const uint32_t rotated =
+        (std::to_integer<uint32_t>(exponents[i]) << 8) | std::to_integer<uint32_t>(rest[i]);
+    const auto v = static_cast<uint16_t>((rotated >> 1) | (rotated << 15));
+    std::memcpy(raw + 2 * i, &v, sizeof v);
+  }
+}
+
 // ---- the limit ----
 
 void read_write(std::byte* target, uint64_t target_lines, const std::byte* source,
@@ -586,6 +620,8 @@ constexpr CodecOperations make_codecs(Isa isa) {
   use.from_fp8_rows = [](const std::byte* codes, const float* scale, const RowsOut& out) {
     decode_groups<E, Kind::kFp8, kDimMax>(codes, nullptr, scale, out);
   };
+  use.split_planes = split_planes;
+  use.merge_planes = merge_planes;
   use.read_write = read_write;
   return use;
 }

@@ -18,6 +18,7 @@
 #include "kernels/codec_math.hpp"
 #include "kernels/cpu.hpp"
 #include "kernels/limits.hpp"
+#include "kernels/lossless.hpp"
 
 namespace kvtier::kernels {
 namespace {
@@ -165,6 +166,47 @@ void bench_codec(World& world, Codec codec, int repeats) {
   measure(world, name + " decode", ways, repeats);
 }
 
+void bench_lossless(World& world, int repeats) {
+  const uint64_t raw = world.shape.raw_bytes();
+  const auto context = LosslessContext::create();
+  if (!context) std::exit(1);
+  const auto flat = [&](uint32_t chunk) { return world.flat + chunk * 4 * kMiB; };
+  const auto payload = [&](uint32_t chunk) { return world.payloads + chunk * 4 * kMiB; };
+  for (uint32_t i = 0; i < World::kChunks; ++i) {
+    world.layout.blocks = world.blocks.data() + i * 16;
+    expect(encode(Codec::kNone, world.shape, world.layout, {flat(i), raw}));
+  }
+  const ConstFragment source = {flat(0), raw};
+  const auto some = context->encode(std::span(&source, 1));
+  const std::vector<std::byte> encoded(some.begin(), some.end());
+  std::printf("lossless on normal numbers: ratio %.2f\n",
+              static_cast<double>(raw) / static_cast<double>(encoded.size()));
+  for (uint32_t i = 0; i < World::kChunks; ++i) {
+    std::memcpy(payload(i), encoded.data(), encoded.size());
+  }
+  const uint64_t bytes = encoded.size();
+  uint64_t root = 0;
+  measure(world, "lossless encode",
+          {{"limit", [&](uint32_t c) { read_write_limit(payload(c), bytes, flat(c), raw); }},
+           {"encode",
+            [&](uint32_t c) {
+              const ConstFragment from = {flat(c), raw};
+              if (context->encode(std::span(&from, 1)).empty()) std::exit(1);
+            }}},
+          std::min(repeats, 5));
+  const auto decoding = [&](uint64_t* with_root) {
+    return [&, with_root](uint32_t c) {
+      const Fragment to = {flat(c), raw};
+      expect(context->decode({payload(c), bytes}, std::span(&to, 1), raw, with_root));
+    };
+  };
+  measure(world, "lossless decode",
+          {{"limit", [&](uint32_t c) { read_write_limit(flat(c), raw, payload(c), bytes); }},
+           {"decode", decoding(nullptr)},
+           {"with checksum", decoding(&root)}},
+          repeats);
+}
+
 }  // namespace
 }  // namespace kvtier::kernels
 
@@ -184,5 +226,7 @@ int main(int argc, char** argv) {
        {Codec::kNone, Codec::kInt8, Codec::kFp8TokenHead, Codec::kFp8Tensor, Codec::kInt4}) {
     bench_codec(world, codec, repeats);
   }
+  World again(f16 ? Element::kF16 : Element::kBf16);
+  bench_lossless(again, repeats);
   return 0;
 }
