@@ -27,6 +27,7 @@ struct BenchOptions {
   uint64_t slab_bytes = 512ull << 20;  // nvme: chunks on the disk, with headers
   std::string folder = ".";            // nvme: where the slab is made; its file system is measured
   std::string huge_pages = "auto";
+  bool nvme = false;  // memory: with an NVMe tier
   bool redis = true;
   std::function<void(const std::string&)> note;  // progress and remarks for a person
 };
@@ -57,6 +58,7 @@ Result<BenchResult> bench_restart(const BenchOptions& options);
 Result<BenchResult> bench_nvme_read(const BenchOptions& options);
 Result<BenchResult> bench_nvme_write(const BenchOptions& options);
 Result<BenchResult> bench_plan(const BenchOptions& options);
+Result<BenchResult> bench_prefix(const BenchOptions& options);
 Result<BenchResult> bench_idle(const BenchOptions& options);
 
 // The value below or at which `share` (0 to 1) of the values lie; 0 of none.

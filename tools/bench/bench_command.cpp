@@ -23,6 +23,7 @@ constexpr std::array kRows = {
     Row{"memory", bench_memory},       Row{"idle", bench_idle},
     Row{"nvme-read", bench_nvme_read}, Row{"nvme-write", bench_nvme_write},
     Row{"restart", bench_restart},     Row{"plan", bench_plan},
+    Row{"prefix", bench_prefix},
 };
 
 constexpr std::array kExamples = {
@@ -97,7 +98,7 @@ CommandRun setup(Options& options) {
   auto wanted = std::make_shared<BenchOptions>();
   options.value("WHAT", wanted->what, "Which benchmark")
       .choices({"lookup", "lease", "load", "store", "memory", "idle", "nvme-read", "nvme-write",
-                "restart", "plan"})
+                "restart", "plan", "prefix"})
       .required();
   options.size("--chunk-bytes", wanted->chunk_bytes, "load, store, nvme: payload of a chunk");
   options.value("--entries", wanted->entries, "lookup, memory, restart: resident chunks");
@@ -108,11 +109,12 @@ CommandRun setup(Options& options) {
       .range(0.1, 3600);
   options.value("--depth", wanted->depth, "nvme: transfers at once, beside 1, 8 and 32")
       .range(1, 256);
+  options.flag("--nvme", wanted->nvme, "memory: with an NVMe tier that holds all chunks too");
   options.flag("--no-registered-buffers", wanted->unregistered_buffers,
                "nvme: as nvme.registered_buffers = \"never\"; the bare loop always goes without");
   options.size("--slab-bytes", wanted->slab_bytes,
                "nvme: chunks written; the slab is three times that");
-  options.value("--dir", wanted->folder, "nvme: where the slab is made, and removed")
+  options.value("--dir", wanted->folder, "nvme, prefix: where the slab is made, and removed")
       .not_empty()
       .folder();
   options.value("--huge-pages", wanted->huge_pages, "Of the index")

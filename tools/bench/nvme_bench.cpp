@@ -28,6 +28,7 @@
 #include "kvtier/wire/header_checksum.hpp"
 #include "tools/bench/bench.hpp"
 #include "tools/bench/bench_memory.hpp"
+#include "tools/bench/own_folder.hpp"
 
 namespace kvtier::tools {
 namespace {
@@ -39,7 +40,10 @@ using daemon::TierPlace;
 
 constexpr uint32_t kDepths[] = {1, 8, 32};
 constexpr size_t kPairsMin = 3;
+constexpr size_t kPairsBeside = 5;
 constexpr double kStuckSeconds = 60;
+constexpr uint64_t kBesideTicket = 1u << 20;
+constexpr size_t kBesideDepth = 8;  // writes that always wait or are under way
 constexpr double kGB = 1e9;
 
 // Not getrusage(): for a thread that runs it lags behind by up to a tick.
@@ -48,26 +52,6 @@ double cpu_of(clockid_t clock) {
   ::clock_gettime(clock, &used);
   return static_cast<double>(used.tv_sec) + static_cast<double>(used.tv_nsec) * 1e-9;
 }
-
-// A folder of the bench's own, gone at the end.
-class OwnFolder {
- public:
-  explicit OwnFolder(const std::string& where) : path_(where + "/kvtier-bench-XXXXXX") {
-    made_ = ::mkdtemp(path_.data()) != nullptr;
-  }
-  ~OwnFolder() {
-    std::error_code ignored;
-    if (made_) std::filesystem::remove_all(path_, ignored);
-  }
-  OwnFolder(const OwnFolder&) = delete;
-  OwnFolder& operator=(const OwnFolder&) = delete;
-  bool made() const { return made_; }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-  bool made_ = false;
-};
 
 // What one depth showed: medians over pairs, CPU over all of them.
 struct DepthResult {
@@ -105,6 +89,7 @@ class NvmeBench {
   Result<double> move(size_t depth, uint64_t count, const Begin& begin, const End& end);
   Result<double> write_all(size_t depth);
   Result<double> read_all(size_t depth);
+  Result<double> read_beside_writes(size_t depth);
   Result<double> raw(size_t depth);
   Status forget_all();
   Result<DepthResult> measure(size_t depth);
@@ -122,20 +107,20 @@ class NvmeBench {
   std::vector<Lane> lanes_;
   std::unique_ptr<daemon::Tier> tier_;
   std::unique_ptr<daemon::Executor> executor_;
+  // What goes on beside a move(): called with each completion of a ticket from kBesideTicket on.
+  std::function<void(const TierCompletion&)> beside_;
   std::vector<TierCompletion> done_{64};
   size_t done_count_ = 0;
   std::vector<Stored> stored_;
   std::mt19937_64 random_{1};
   std::atomic<uint64_t> checksum_ns_{0};
   bool registered_ = false;
+  uint64_t beside_writes_ = 0;
   uint64_t data_offset_ = 0;  // of the first segment in the slab
 };
 
 Status NvmeBench::prepare() {
-  if (!folder_.made()) {
-    return Error::format(Code::kInvalidArgument, "no folder can be made in %.200s: see --dir",
-                         options_.folder.c_str());
-  }
+  if (Status made = folder_.made(); !made) return made;
   form_.payload_bytes = options_.chunk_bytes;
   form_.header_bytes = wire::kPageBytes;
   form_.tokens = 16;
@@ -269,6 +254,10 @@ Result<double> NvmeBench::move(size_t depth, uint64_t count, const Begin& begin,
       if (completion.code != Code::kOk) {
         return Error::format(Code::kSystem, "a transfer failed: %s", code_name(completion.code));
       }
+      if (completion.ticket >= kBesideTicket) {
+        beside_(completion);
+        continue;
+      }
       const size_t lane = completion.ticket;
       end(lane, completion, [&ended, &idle, lane] {
         idle.push_back(lane);
@@ -340,6 +329,40 @@ Result<double> NvmeBench::read_all(size_t depth) {
         if (!daemon::run_or_submit(*executor_, form_.bytes(), std::move(job))) std::abort();
       });
   if (speed.ok() && !all_sound) return Error(Code::kCorrupt, "a chunk came back with wrong bytes");
+  return speed;
+}
+
+// The same while the tier never runs out of chunks to write: demotion at full speed. What was
+// written is forgotten, and its places are written again.
+Result<double> NvmeBench::read_beside_writes(size_t depth) {
+  uint64_t next = kBesideTicket;
+  beside_writes_ = 0;
+  const auto begin = [&](size_t lane) {
+    TierChunk chunk = form_;
+    chunk.key = {++next, ~next};
+    std::byte* data = raw_memory_->data() + lane * lane_bytes_;
+    return tier_->begin_write({kBesideTicket + lane, 0, chunk, {data, form_.bytes()}}).ok();
+  };
+  std::vector<size_t> waiting;
+  beside_ = [&](const TierCompletion& completion) {
+    ++beside_writes_;
+    if (completion.place != 0) tier_->forget(completion.place);
+    waiting.push_back(completion.ticket - kBesideTicket);
+    std::erase_if(waiting, begin);
+  };
+  for (size_t lane = 0; lane < kBesideDepth; ++lane) {
+    if (!begin(lane)) return Error(Code::kFull, "the tier takes no writes");
+  }
+  auto speed = read_all(depth);
+  uint64_t under_way = kBesideDepth - waiting.size();
+  beside_ = [&](const TierCompletion& completion) {
+    if (completion.place != 0) tier_->forget(completion.place);
+    --under_way;
+  };
+  while (under_way > 0) {
+    if (Status status = wait(); !status) return status.error();
+    for (size_t i = 0; i < done_count_; ++i) beside_(done_[i]);
+  }
   return speed;
 }
 
@@ -445,6 +468,24 @@ Result<BenchResult> NvmeBench::run() {
     by_depth[std::to_string(depth)] = json_of(*measured);
   }
   const daemon::TierDevice after = tier_->devices().front();
+  std::vector<double> kept, written;
+  if (is_read) {
+    options_.note("measuring beside writes");
+    for (size_t pair = 0; pair < std::min<size_t>(options_.repeats, kPairsBeside); ++pair) {
+      double speeds[2] = {};
+      for (const bool is_beside : {pair % 2 == 0, pair % 2 != 0}) {
+        const uint64_t start = clock_.now_ns();
+        const auto speed =
+            is_beside ? read_beside_writes(options_.depth) : read_all(options_.depth);
+        if (!speed) return speed.error();
+        speeds[is_beside] = *speed;
+        if (!is_beside) continue;
+        written.push_back(static_cast<double>(beside_writes_ * form_.bytes()) /
+                          static_cast<double>(clock_.now_ns() - start));
+      }
+      kept.push_back(speeds[1] / speeds[0]);
+    }
+  }
   BenchResult result;
   result.unit = "GB/s";
   result.ours = chosen.ours;
@@ -462,6 +503,8 @@ Result<BenchResult> NvmeBench::run() {
   result.more["raw_cpu_s_per_gb"] = chosen.raw_cpu;
   if (is_read) {
     result.more["checksum_cpu_s_per_gb"] = chosen.checksum_cpu;
+    result.more["beside_writes_ratio"] = median(kept);  // of the speed without
+    result.more["beside_writes_gbps"] = median(written);
   } else {
     result.more["write_amplification"] =
         static_cast<double>(after.write_bytes - before.write_bytes) /

@@ -86,6 +86,8 @@ TEST(Bench, NvmePrintsBothWaysAtEachDepth) {
     EXPECT_EQ(json["ratio"], json["by_depth"]["4"]["ratio"]);
     if (way == "nvme-read") {
       EXPECT_GT(json["checksum_cpu_s_per_gb"], 0);
+      EXPECT_GT(json["beside_writes_ratio"], 0);
+      EXPECT_GT(json["beside_writes_gbps"], 0);
     } else {
       EXPECT_GE(json["write_amplification"], 1);
     }
@@ -116,8 +118,16 @@ TEST(Bench, LoadAndStorePrintTheirCost) {
   EXPECT_EQ(store["limit_name"], "memcpy");
 }
 
+TEST(Bench, PrefixLoadsBothHalves) {
+  const Json json = measure("prefix --chunk-bytes 64KiB --repeats 1");
+  EXPECT_GT(json["ratio_time"], 0);
+  EXPECT_GT(json["host_half_ms"], 0);
+  EXPECT_GT(json["nvme_half_ms"], 0);
+}
+
 TEST(Bench, MemoryAndIdleAreOfTheDaemon) {
   EXPECT_GT(measure("memory --entries 2048")["ours"], 1);
+  EXPECT_EQ(measure("memory --nvme --entries 4096")["chunks"], 4096);
   const Ran idle = run("idle --seconds 0.3 --json");  // nothing to do may cost nothing at all
   EXPECT_EQ(idle.status, kExitOk) << idle.out;
   EXPECT_GT(Json::parse(idle.out)["seconds"], 0.29);
