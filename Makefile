@@ -3,7 +3,7 @@ PREFIX ?= /usr/local
 PRESET ?= release
 S := tools/scripts
 
-.PHONY: build deps demo test test-engines demo-engine bench bench-peers fuzz tidy format format-check install uninstall clean help
+.PHONY: build deps demo test test-engines cuda test-gpu demo-engine bench bench-peers fuzz tidy format format-check install uninstall clean help
 
 build: ## build (PRESET=release|dev|asan|tsan)
 	@cmake --preset $(PRESET) && cmake --build --preset $(PRESET)
@@ -19,6 +19,12 @@ test: ## install what is missing, build, run all tests, sanitizers and checks
 
 test-engines: ## the Python package and vLLM, Transformers on a real daemon (installs them: 2.5 GB)
 	@$(S)/engines.sh test
+
+cuda: ## compile the CUDA code for sm_80, sm_90 and sm_100 (fetches nvcc when the machine has none)
+	@$(S)/cuda.sh compile
+
+test-gpu: ## everything that needs a GPU, also under compute-sanitizer, into docs/benchmarks/gpu-<model>.md
+	@$(S)/gpu.sh
 
 demo-engine: ## a conversation in vLLM, without and with kvtier (MODEL=FOLDER, else random weights)
 	@$(S)/engines.sh demo $(if $(MODEL),--model $(MODEL))

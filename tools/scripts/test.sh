@@ -30,6 +30,11 @@ if stage "build release" build_preset release; then
 else
   failed+=("build release")
 fi
+if stage "CUDA for sm_80, sm_90, sm_100" tools/scripts/cuda.sh compile; then
+  stage "GPU tests" tools/scripts/gpu.sh || failed+=("GPU tests")
+else
+  failed+=(CUDA)
+fi
 for preset in ${KVTIER_TEST_SANITIZERS-asan tsan}; do
   stage "build and tests $preset" sanitized "$preset" || failed+=("$preset")
 done
