@@ -69,6 +69,7 @@ constexpr std::array kCoreRows = {
   CoreCounterRow{&C::lower_evicted, "lower_evicted", "kvtier_lower_chunks_evicted_total", "", "Chunks that left a lower tier to make room."},
   CoreCounterRow{&C::lower_evicted_bytes, "lower_evicted_bytes", "kvtier_lower_evicted_bytes_total", "", "Payload bytes of them."},
   CoreCounterRow{&C::lower_recovered, "lower_recovered", "kvtier_lower_chunks_recovered_total", "", "Chunks of an earlier daemon found in a lower tier."},
+  CoreCounterRow{&C::scrubbed, "scrubbed", "kvtier_lower_chunks_scrubbed_total", "", "Chunks of a lower tier that were read only to compare them; wrong ones are in kvtier_corrupt_chunks_total."},
   CoreCounterRow{&C::promoted, "promoted", "kvtier_chunks_promoted_total", "", "Chunks brought from a lower tier into host memory."},
   CoreCounterRow{&C::promoted_bytes, "promoted_bytes", "kvtier_promoted_bytes_total", "", "Payload bytes of them."},
   CoreCounterRow{&C::promoted_unused, "promoted_unused", "kvtier_chunks_promoted_unused_total", "", "Of these, those that nobody had leased when their prefetch ended."},

@@ -67,13 +67,19 @@ Json view_device(const TierDevice& device) {
           {"budget_day_bytes_left", or_null(budget_day_bytes_left)}};
 }
 
+Json view_scrub(const ScrubSnapshot& scrub) {
+  const auto& [running, passes, checked, bytes, bad, places, places_all] = scrub;
+  return {{"running", running}, {"passes", passes}, {"checked", checked},      {"bytes", bytes},
+          {"bad", bad},         {"places", places}, {"places_all", places_all}};
+}
+
 Json view_tier(const TierSnapshot& tier) {
   const auto& [name, state, reason, capacity_bytes, capacity_chunks, allocated_bytes, used_bytes,
                payload_bytes, chunks, granted_slots, retired_slots, quarantined_slots,
                pinned_chunks, segments, evictions, unlocked_bytes, huge_pages, policy,
                load_bandwidth, load_latency_s, load_bandwidth_p10, load_bandwidth_p50,
                load_time_p50_s, load_time_p99_s, load_samples, load_errors, store_bandwidth,
-               store_time_p99_s, store_errors, devices] = tier;
+               store_time_p99_s, store_errors, devices, scrub] = tier;
   return {{"name", name},
           {"state", state},
           {"reason", reason},
@@ -103,7 +109,8 @@ Json view_tier(const TierSnapshot& tier) {
           {"store_bandwidth_bytes_per_second", store_bandwidth},
           {"store_p99_seconds", store_time_p99_s},
           {"store_errors", store_errors},
-          {"devices", view_list(devices, view_device)}};
+          {"devices", view_list(devices, view_device)},
+          {"scrub", view_scrub(scrub)}};
 }
 
 namespace {

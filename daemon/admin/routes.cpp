@@ -232,6 +232,22 @@ AdminAnswer post_flush(const Call& call) {
   return ok({{"chunks", (*done)->value()}});
 }
 
+AdminAnswer post_scrub(const Call& call) {
+  constexpr uint64_t kRateMax = uint64_t{1} << 40;
+  uint64_t rate = 0;
+  const auto given = call.query.find("rate");
+  const std::string text = given == call.query.end() ? "" : given->second;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), rate);
+  if (error != std::errc() || end != text.data() + text.size() || rate > kRateMax) {
+    return bad_query("rate", text.substr(0, 40), "bytes a second; 0 ends the pass under way");
+  }
+  auto done = call.state.core.ask(
+      [rate](Control& core) { return std::make_shared<Status>(core.scrub(rate)); });
+  if (!done) return failed(done.error());
+  if (!**done) return failed((*done)->error());
+  return ok(Json::object());
+}
+
 AdminAnswer get_config(const Call& call) {
   auto text = call.state.core.ask([](Control& core) { return core.config_text(); });
   if (!text) return failed(text.error());
@@ -335,6 +351,7 @@ constexpr std::array kRoutes = {
     Route{"POST", "/v1/chunks/*/pin", Access::kChange, false, post_pin},
     Route{"POST", "/v1/chunks/*/unpin", Access::kChange, false, post_unpin},
     Route{"POST", "/v1/flush", Access::kChange, false, post_flush},
+    Route{"POST", "/v1/scrub", Access::kChange, false, post_scrub},
     Route{"GET", "/v1/events", Access::kRead, false, get_events},
     Route{"GET", "/v1/config", Access::kRead, false, get_config},
     Route{"POST", "/v1/reload", Access::kChange, false, post_reload},

@@ -96,6 +96,7 @@ struct Config {
     Switch iopoll;
     Switch sqpoll;
     Demand registered_buffers;
+    uint64_t scrub_rate;  // bytes a second; 0: only when asked
     WhenBehind when_behind;
     uint64_t demote_idle_after_ns;  // 0: never
     bool operator==(const Nvme&) const = default;

@@ -322,6 +322,16 @@ constexpr std::array kOptions = {
                   "Register host memory with io_uring, which then does not look up its pages for "
                   "each transfer. \"auto\" goes without where the kernel refuses (LimitMEMLOCK).",
               .field = in<&C::nvme, &C::Nvme::registered_buffers>},
+    OptionRow{.name = "nvme.scrub_rate",
+              .kind = ValueKind::kRate,
+              .default_text = "off",
+              .min = MiB,
+              .max = 64 * GiB,
+              .special = {"off", 0},
+              .reload = Reload::kLive,
+              .help = "How fast what lies below is read and compared all the time, while no reader "
+                      "waits. \"off\": when kvtier verify --online asks for it.",
+              .field = in<&C::nvme, &C::Nvme::scrub_rate>},
     OptionRow{.name = "nvme.when_behind",
               .kind = ValueKind::kChoice,
               .default_text = "auto",

@@ -33,6 +33,9 @@ class Control {
   virtual Status kill_session(uint32_t session) = 0;
   // Drops every chunk of a tenant ("" for all) that nobody holds; number dropped.
   virtual Result<uint64_t> flush(const std::string& tenant) = 0;
+  // Begins a pass over all that lies below host memory, at this rate; 0 ends the one under way.
+  // Errors: unsupported (no such tier).
+  virtual Status scrub(uint64_t bytes_per_second) = 0;
   // Effective configuration as TOML and as name/value pairs; reload as SIGHUP does.
   virtual std::string config_text() = 0;
   virtual Result<std::vector<std::string>>

@@ -14,6 +14,7 @@
 #include "daemon/config/config.hpp"
 #include "daemon/core/control.hpp"
 #include "daemon/core/lower.hpp"
+#include "daemon/core/promotion_check.hpp"
 #include "daemon/core/session.hpp"
 #include "daemon/core/tenant.hpp"
 #include "daemon/keep/ledger.hpp"
@@ -153,7 +154,10 @@ class Core final : public Control, private SegmentListener {
   // Results of the lower tier, and more work for it. After completion_fd() of the tier became
   // readable, or once a turn while tier_active() where it has none.
   void poll_tier();
-  bool tier_active() const { return !lower_.writes.empty() || !lower_.reads.empty(); }
+  bool tier_active() const {
+    return !lower_.writes.empty() || !lower_.reads.empty() ||
+           lower_.scrub.ticket != Scrub::kNoTicket;
+  }
   Tier* lower_tier() { return lower_.tier.get(); }
   // How long the loop may wait before poll_tier(), whatever its descriptor says.
   uint64_t tier_wait_ns() const;
@@ -172,6 +176,7 @@ class Core final : public Control, private SegmentListener {
                                 double pin_seconds) override;
   Status kill_session(uint32_t session) override;
   std::vector<LoggedPlan> explain(const std::string& select, size_t count) override;
+  Status scrub(uint64_t bytes_per_second) override;
   Result<uint64_t> flush(const std::string& tenant) override;
   std::string config_text() override;
   // Set by the program: how a reload is done (reads files, so it does not belong here).
@@ -311,6 +316,12 @@ class Core final : public Control, private SegmentListener {
   bool take_record(const TierRecord& record);
   void recover_some();
 
+  // behind everybody else: core_scrub.cpp
+  void scrub_some();
+  bool begin_scrub(TierPlace place);
+  bool scrub_read_ended(const TierCompletion& completion);
+  void scrub_checked(const TierChunk& due, Verdict verdict);
+  void end_scrub();
   // for operators: core_lower_control.cpp
   struct KeyRange {
     std::pair<uint64_t, uint64_t> first, last;  // hi, lo

@@ -199,9 +199,11 @@ void Core::poll_tier() {
   for (const uint64_t ticket : unchecked) check_promotion(ticket);
   pump_reads();
   pump_writes();
+  scrub_some();
 }
 
 void Core::transfer_ended(const TierCompletion& completion) {
+  if (scrub_read_ended(completion)) return;
   const auto late = lower_.given_up.find(completion.ticket);
   if (late != lower_.given_up.end()) {  // a device has let go of memory at last
     const GivenUp slot = late->second;
@@ -265,6 +267,7 @@ void Core::tick_tier() {
   if (!lower_) return;
   lower_.tier->tick();
   register_memory();
+  scrub_some();
   for (const TierNotice& notice : lower_.tier->take_notices()) {
     log_event(notice.is_warning ? LogCode::kTierWarning : LogCode::kTierNotice, "tier {}: {}",
               wire::tier_name(lower_.tier->kind()), notice.text);

@@ -82,6 +82,9 @@ TierSnapshot Core::show_lower() const {
   shown.store_time_p99_s = static_cast<double>(lower_.write_meter.times_ns().quantile(0.99)) * 1e-9;
   shown.granted_slots = lower_.writes.size();
   shown.devices = lower_.tier->devices();
+  shown.scrub = lower_.scrub.counts;
+  shown.scrub.places = lower_.scrub.next;
+  shown.scrub.places_all = lower_.notes.size();
   for (const std::unique_ptr<Tenant>& tenant : tenants_) {
     shown.chunks += tenant->lower_chunks;
     shown.payload_bytes += tenant->lower_bytes;

@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "daemon/core/snapshot.hpp"
 #include "daemon/index/published_index.hpp"
 #include "daemon/memory/slot_id.hpp"
 #include "daemon/planner/tier_meter.hpp"
@@ -75,7 +76,25 @@ struct PrefetchAnswer {
   uint32_t retry_after_us = 0;  // of kFull: asking again after so long makes sense; 0: it does not
 };
 
+// A pass over all that lies below: each chunk is read into memory of the scrub's own and compared,
+// while nobody else wants the devices. What is wrong becomes a miss before anybody asks for it.
+struct Scrub {
+  static constexpr uint64_t kNoTicket = 0;  // tickets begin at 1
+
+  uint64_t rate = 0;  // bytes a second; 0: no pass under way
+  TierPlace next = 0;
+  uint64_t credit_bytes = 0;
+  uint64_t credited_ns = 0;
+  uint64_t ticket = kNoTicket;  // of the read or check under way
+  TierPlace place = 0;          // that is being read
+  bool is_device_late = false;  // it gave the read up, and may still write the memory
+  std::unique_ptr<std::byte, void (*)(void*)> memory{nullptr, nullptr};
+  uint64_t memory_bytes = 0;
+  ScrubSnapshot counts;
+};
+
 struct Lower {
+  Scrub scrub;  // outlives the tier, which may still write its memory
   std::unique_ptr<Tier> tier;
   std::vector<LowerNote> notes;  // by TierPlace
 

@@ -15,6 +15,17 @@ namespace kvtier::daemon {
 
 using ClientCounters = std::array<uint64_t, wire::kCountersMax>;  // by wire::Counter
 
+// Of the pass under way, or of the last one.
+struct ScrubSnapshot {
+  bool running = false;
+  uint64_t passes = 0;   // that came to their end
+  uint64_t checked = 0;  // chunks
+  uint64_t bytes = 0;
+  uint64_t bad = 0;     // of these; misses now
+  uint64_t places = 0;  // how far it has come, of places_all
+  uint64_t places_all = 0;
+};
+
 struct TierSnapshot {
   std::string name;    // host, later device, nvme, remote
   std::string state;   // "on", "off", "degraded"
@@ -42,6 +53,7 @@ struct TierSnapshot {
   double store_bandwidth = 0, store_time_p99_s = 0;  // of writes to a tier below
   uint64_t store_errors = 0;
   std::vector<TierDevice> devices;  // of a tier on disks
+  ScrubSnapshot scrub;              // of a tier below host memory
 };
 
 struct TenantSnapshot {
@@ -127,7 +139,7 @@ struct CoreCounters {
   // The tier below host memory.
   uint64_t demoted = 0, demoted_bytes = 0, promoted = 0, promoted_bytes = 0, promoted_unused = 0,
            writes_failed = 0, reads_failed = 0, reads_stale = 0, reads_unserved = 0,
-           corrupt_nvme_header = 0, corrupt_nvme_checksum = 0, lower_evicted = 0,
+           corrupt_nvme_header = 0, corrupt_nvme_checksum = 0, lower_evicted = 0, scrubbed = 0,
            lower_evicted_bytes = 0, lower_recovered = 0, dropped_behind = 0, dropped_budget = 0,
            dropped_lower_full = 0, dropped_unserved = 0, dropped_unverified = 0,
            dropped_write_failed = 0, prefetches = 0, prefetch_joined = 0, prefetch_absent = 0,

@@ -165,6 +165,25 @@ TEST_F(DamagedSlab, ALostWriteLeavesAStaleSlotWhichIsAMiss) {
   expect_one_bad_chunk("corrupt_nvme_header");
 }
 
+TEST_F(DamagedSlab, ScrubbingFindsWhatNobodyAskedFor) {
+  const uint64_t at = offset_of(0, 3) + 33'333;
+  std::vector<std::byte> byte = peek(at, 1);
+  byte[0] ^= std::byte{4};
+  poke(at, byte);
+  const std::string verify = std::string(KVTIER_PROGRAM_DIR) + "/kvtier --socket " +
+                             daemon_->socket() + " verify --online --rate 1GiB >/dev/null 2>&1";
+  const int first = std::system(verify.c_str());
+  EXPECT_EQ(WEXITSTATUS(first), 4) << "degraded";
+  const nlohmann::json scrub = daemon_->ask("/v1/tiers/nvme").at("scrub");
+  EXPECT_EQ(scrub.at("bad"), 1);
+  EXPECT_GE(scrub.at("checked"), kChunks * (kPrompts / 2));
+  EXPECT_EQ(corrupt(), 1u);
+  EXPECT_EQ(client_->read_prefix(0, kChunks).loaded, 3u);
+  EXPECT_EQ(corrupt(), 1u) << "the reader met a miss";
+  const int second = std::system(verify.c_str());
+  EXPECT_EQ(WEXITSTATUS(second), 0) << "good";
+}
+
 // --- Devices
 
 // A control group that slows one device down for the processes in it.

@@ -89,6 +89,7 @@ Environment::Environment(Random& random, const VirtualClock& clock)
   config_.session.argument_bytes = 64 * wire::KiB;
   config_.nvme.when_behind = random_.percent(50) ? WhenBehind::kWait : WhenBehind::kDrop;
   config_.nvme.demote_idle_after_ns = random_.percent(30) ? 50'000'000 : 0;
+  config_.nvme.scrub_rate = random_.percent(30) ? 8 * wire::MiB : 0;
   faulty_ = random_.percent(50);
   restarts_ = random_.percent(70);
   const uint32_t devices = random_.percent(10) ? 0 : random_.between(1, 2);

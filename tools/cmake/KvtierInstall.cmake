@@ -37,7 +37,7 @@ endif()
 file(GLOB kvtier_public_headers CONFIGURE_DEPENDS include/kvtier/*.hpp include/kvtier/*.h)
 install(FILES ${kvtier_public_headers} ${PROJECT_BINARY_DIR}/generated/kvtier/version.hpp
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/kvtier COMPONENT development)
-install(FILES include/kvtier/wire/types.hpp
+install(FILES include/kvtier/wire/types.hpp include/kvtier/wire/plan_types.hpp
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/kvtier/wire COMPONENT development)
 
 # Man pages: docs/man/<name>.<section>.scd, where scdoc is on the machine.

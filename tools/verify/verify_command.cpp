@@ -1,20 +1,24 @@
-// kvtier verify: whether the slabs of a stopped daemon hold what their metadata says.
+// kvtier verify: whether the slabs of a stopped daemon hold what their metadata says; --online, the
+// same of a running one, by itself.
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <ostream>
+#include <thread>
 
 #include "tools/cli/command.hpp"
+#include "tools/cli/daemon_link.hpp"
 #include "tools/cli/output.hpp"
 #include "tools/verify/verify.hpp"
 
 namespace kvtier::tools {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 struct Wanted {
   std::vector<std::string> paths;
   std::string state = "/var/lib/kvtier";
   bool repair = false;
+  bool online = false;
+  uint64_t rate = 256ull << 20;
 };
 
 ExitStatus status_of(const Error& error) {
@@ -50,7 +54,46 @@ void print(const VerifyReport& report, CommandContext& context) {
   }
 }
 
+// The daemon scrubs; this asks for it and shows how far it is. An interrupt leaves the pass
+// running.
+int verify_online(const Wanted& wanted, CommandContext& context) {
+  if (wanted.repair || !wanted.paths.empty()) {
+    return context.fail(kExitUsage,
+                        "--online takes neither paths nor --repair: what is wrong is forgotten");
+  }
+  const DaemonAnswer begun =
+      ask_daemon(context, "POST", "/v1/scrub?rate=" + std::to_string(wanted.rate));
+  if (!begun.ok()) return begun.status;
+  uint64_t shown = 0;
+  for (;;) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    const DaemonAnswer answer = ask_daemon(context, "GET", "/v1/tiers/nvme");
+    if (!answer.ok()) return answer.status;
+    const Json& scrub = answer.json.at("scrub");
+    const uint64_t percent =
+        count_of(scrub, "places") * 100 / std::max<uint64_t>(count_of(scrub, "places_all"), 1);
+    const bool is_over = !flag_of(scrub, "running") || count_of(scrub, "passes") > 0;
+    if (!is_over) {
+      if (!context.json && percent >= shown + 10) context.err << "  " << percent << " %\n";
+      if (percent >= shown + 10) shown = percent;
+      continue;
+    }
+    const bool good = count_of(scrub, "bad") == 0;
+    if (context.json) {
+      print_json(context, {{"good", good}, {"scrub", scrub}});
+    } else {
+      const std::string verdict = good ? "good" : "degraded";
+      context.out << paint(context.color, color_of_state(verdict), verdict)
+                  << "  nvme: " << show_count(count_of(scrub, "checked")) << " chunks compared, "
+                  << show_bytes(static_cast<double>(count_of(scrub, "bytes"))) << " read, "
+                  << show_count(count_of(scrub, "bad")) << " wrong and forgotten\n";
+    }
+    return good ? kExitOk : kExitDegraded;
+  }
+}
+
 int verify(const Wanted& wanted, CommandContext& context) {
+  if (wanted.online) return verify_online(wanted, context);
   std::vector<std::string> paths = wanted.paths;
   if (paths.empty()) paths.push_back(wanted.state + "/nvme");
   Json reports = Json::array();
@@ -72,20 +115,24 @@ CommandRun setup(Options& options) {
   options.value("PATH", wanted->paths, "As in nvme.paths; else nvme/ in the state directory")
       .folder();
   options.value("--state", wanted->state, "The daemon's state directory").not_empty().folder();
+  options.flag("--online", wanted->online, "Have the running daemon read all and compare");
+  options.size("--rate", wanted->rate, "--online: bytes a second");
   options.flag("--repair", wanted->repair, "Make the metadata say what the slots hold");
   return [wanted](CommandContext& context) { return verify(*wanted, context); };
 }
 
 constexpr CommandExample kExamples[] = {
     {"kvtier verify", "of the installed service; exit status 4 when something is damaged"},
+    {"kvtier verify --online --rate 512MiB", "of the running daemon"},
     {"kvtier verify /mnt/nvme0 /mnt/nvme1 --state /var/lib/kvtier --repair", ""},
 };
 
 constexpr Command kCommand{
     .group = "",
     .name = "verify",
-    .summary = "Check the nvme slabs of a stopped daemon, every byte",
+    .summary = "Check what lies on nvme, every byte",
     .description =
+        "Of a stopped daemon; --online, of a running one, while no reader waits.\n"
         "Reads superblocks, descriptors and, for every record, header and payload of its slot.\n"
         "Damage costs a miss each, never a wrong byte: the daemon checks the same when it reads.\n"
         "Slabs are never written; --repair changes the metadata.",

@@ -47,6 +47,10 @@ class FakeControl : public Control {
     flushed.push_back(tenant);
     return uint64_t{3};
   }
+  Status scrub(uint64_t bytes_per_second) override {
+    scrubbed.push_back(bytes_per_second);
+    return {};
+  }
   std::string config_text() override { return "[host]\ncapacity = \"2GiB\"\n"; }
   Result<std::vector<std::string>> reload_config() override {
     if (!reload_error.empty()) return Error(Code::kInvalidArgument, reload_error.c_str());
@@ -64,6 +68,7 @@ class FakeControl : public Control {
   std::vector<ChunkSnapshot> chunks;
   std::vector<Act> acted;
   std::vector<std::string> flushed;
+  std::vector<uint64_t> scrubbed;
   std::string reload_error;
   int killed = 0;
 };

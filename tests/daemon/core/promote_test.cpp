@@ -370,5 +370,65 @@ TEST_F(PromoteTest, TheCostBoardShowsWhatReadsTake) {
   EXPECT_LT(bandwidth, 2.1e8);
 }
 
+// --- Scrubbing
+
+TEST_F(LowerTest, AScrubReadsEverythingOnceAtItsRateAndForgetsWhatIsWrong) {
+  start_over({.host_slots = 8, .below_chunks = 64});
+  Session& session = attach();
+  const uint32_t space = open_space(session);
+  keep_all(session, space, 0, 40);
+  settle();
+  const uint64_t below = core_->snapshot().tiers[1].chunks;
+  TierPlace place = 1;
+  while (!below_->holds(place)) ++place;
+  below_->bytes_at(place)[6000] ^= std::byte{1};
+  EXPECT_EQ(core_->scrub(0).ok(), true) << "nothing to end";
+  ASSERT_TRUE(core_->scrub(1 << 20).ok());  // 16 chunks a second
+  for (int i = 0; i < 10; ++i) {
+    clock_.advance_ns(100'000'000);
+    core_->tick();
+    pass();
+  }
+  const uint64_t after_a_second = core_->counters().scrubbed;
+  EXPECT_GE(after_a_second, 8u);
+  EXPECT_LE(after_a_second, 18u);
+  for (int i = 0; i < 100 && core_->snapshot().tiers[1].scrub.running; ++i) {
+    clock_.advance_ns(100'000'000);
+    core_->tick();
+    pass();
+  }
+  const ScrubSnapshot scrub = core_->snapshot().tiers[1].scrub;
+  EXPECT_FALSE(scrub.running);
+  EXPECT_EQ(scrub.checked, below);
+  EXPECT_EQ(scrub.bad, 1u);
+  EXPECT_EQ(scrub.passes, 1u);
+  EXPECT_EQ(core_->snapshot().tiers[1].chunks, below - 1);
+  EXPECT_EQ(core_->counters().corrupt_nvme_checksum, 1u);
+}
+
+TEST_F(LowerTest, AScrubOfAHangingTierHurtsNobody) {
+  start_over({.host_slots = 8, .below_chunks = 64});
+  Session& session = attach();
+  const uint32_t space = open_space(session);
+  keep_all(session, space, 0, 20);
+  settle();
+  ASSERT_TRUE(core_->scrub(1 << 30).ok());
+  below_->set_in_service(false);
+  for (int i = 0; i < 20; ++i) {
+    clock_.advance_ns(100'000'000);
+    core_->tick();
+    pass();
+  }
+  EXPECT_EQ(core_->counters().corrupt_nvme_checksum + core_->counters().corrupt_nvme_header, 0u);
+  below_->set_in_service(true);
+  for (int i = 0; i < 100 && core_->snapshot().tiers[1].scrub.running; ++i) {
+    clock_.advance_ns(100'000'000);
+    core_->tick();
+    pass();
+  }
+  EXPECT_FALSE(core_->snapshot().tiers[1].scrub.running);
+  EXPECT_EQ(core_->snapshot().tiers[1].scrub.bad, 0u);
+}
+
 }  // namespace
 }  // namespace kvtier::daemon
