@@ -1,12 +1,16 @@
 // See plan_log.hpp. Core thread.
 #include "daemon/planner/plan_log.hpp"
 
+#include <algorithm>
 #include <cinttypes>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 
 namespace kvtier::daemon {
 namespace {
+
+constexpr size_t kLookBack = 64;
 
 bool names(const LoggedPlan& logged, const std::string& select) {
   if (select == "last" || select == logged.plan.request) return true;
@@ -37,9 +41,19 @@ void PlanLog::add(uint32_t session, const std::string& tenant, const wire::PlanR
     for (char& letter : logged.plan.request) {
       if (letter != 0 && (letter < 0x20 || letter > 0x7e)) letter = '?';
     }
+    ++recorded_;
+    // An engine that asks again at each step for a request that waits has one plan for it.
+    for (size_t back = 0; back < std::min(plans_.size(), kLookBack); ++back) {
+      LoggedPlan& earlier = plans_[plans_.size() - 1 - back];
+      if (record.request[0] == 0 || earlier.session != session || earlier.ended ||
+          std::strcmp(earlier.plan.request, logged.plan.request) != 0) {
+        continue;
+      }
+      plans_.erase(plans_.end() - 1 - static_cast<ptrdiff_t>(back));
+      break;
+    }
     plans_.push_back(std::move(logged));
     if (plans_.size() > kPlansMax) plans_.pop_front();
-    ++recorded_;
     return;
   }
   if (record.kind != static_cast<uint32_t>(wire::PlanRecordKind::kEnd)) return;

@@ -417,6 +417,37 @@ KVTIER_API int32_t kvtier_load_prefix(const kvtier_space* space, const kvtier_ch
                                       int64_t timeout_ns, kvtier_prefix_load_result* result,
                                       kvtier_error* error);
 
+/* A range of chunks that comes last first while the caller computes it from the front. One thread
+   calls kvtier_restore_load_next until it answers 0; another computes the next chunk for each 1 of
+   kvtier_restore_take_head, and at 0 asks kvtier_restore_met: 1, all is there; 0, go on taking.
+   The chain and the fragments' memory must outlive it. */
+typedef struct kvtier_restoring kvtier_restoring;
+typedef struct kvtier_restore_result {
+  size_t size;
+  size_t computed; /* targets [0, computed) were taken by the head, */
+  size_t loaded;   /* the next `loaded` ones hold valid bytes */
+  uint64_t bytes;
+  uint32_t ended; /* KVTIER_MISS_*: why loading stopped before it met the head */
+  uint32_t reserved;
+} kvtier_restore_result;
+
+/* targets[i].chunk are consecutive chunks of the chain. Errors: invalid_argument, out_of_memory,
+   forked. */
+KVTIER_API int32_t kvtier_restore_begin(const kvtier_space* space, const kvtier_chain* chain,
+                                        const kvtier_load_target* targets, size_t target_count,
+                                        int64_t timeout_ns, kvtier_restoring** restore,
+                                        kvtier_error* error);
+KVTIER_API int32_t kvtier_restore_load_next(kvtier_restoring* restore);
+KVTIER_API int32_t kvtier_restore_take_head(kvtier_restoring* restore);
+KVTIER_API int32_t kvtier_restore_met(kvtier_restoring* restore);
+/* Nothing more is begun to be loaded; the head may take all that is left. Any thread. */
+KVTIER_API void kvtier_restore_cancel(kvtier_restoring* restore);
+/* Errors: invalid_argument. */
+KVTIER_API int32_t kvtier_restore_get_result(const kvtier_restoring* restore,
+                                             kvtier_restore_result* result);
+/* Not while a call is under way. NULL is allowed. */
+KVTIER_API void kvtier_restore_end(kvtier_restoring* restore);
+
 /* Advice about chunks [first, first + count): KVTIER_HINT_*, with its value (seconds, or a class
    tag). Never waits. Errors: unavailable, invalid_argument, full, forked. */
 KVTIER_API int32_t kvtier_hint(const kvtier_space* space, const kvtier_chain* chain, size_t first,

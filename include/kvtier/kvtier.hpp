@@ -265,6 +265,53 @@ struct PrefixLoad {
   MissReason ended = MissReason::kNone;  // why no more
 };
 
+// What a restore came to: targets [0, computed) were taken by the head, [computed, computed +
+// loaded) hold valid bytes. Together they are all targets once met() said so.
+struct RestoreResult {
+  size_t computed = 0;
+  size_t loaded = 0;
+  uint64_t bytes = 0;
+  MissReason ended = MissReason::kNone;  // why loading stopped before it met the head
+};
+
+// A range of chunks that comes last first, while the caller computes the same range from the front:
+// where the two meet, all of it is there, so a wrong estimate only moves the meeting point. One
+// thread loads (load_next), one computes (take_head, met); cancel() from any thread.
+//
+//   loader:   while (restore.load_next()) {}
+//   computer: do {
+//               while (restore.take_head()) compute_next_chunk();
+//             } while (!restore.met());
+//
+// Which engines may use the tail so: docs/planner.md. The chain and the fragments' memory must
+// outlive the object; it must not be destroyed while a call is under way. Movable.
+class KVTIER_API Restore {
+ public:
+  Restore();
+  ~Restore();
+  Restore(Restore&&) noexcept;
+  Restore& operator=(Restore&&) noexcept;
+
+  // Loads the next chunk from the end. False: none was loaded and none will be, because the head
+  // was met, a chunk was missing, corrupt or late, or it was cancelled.
+  bool load_next();
+  // The head takes the next chunk from the front: it will not be loaded. False: the chunk is loaded
+  // or just being loaded.
+  bool take_head();
+  // Waits for the chunk that is being loaded, if any. True: head and tail have met. False: that
+  // chunk did not come; take_head() gives it to the head.
+  bool met();
+  void cancel();  // nothing more is begun to be loaded; the head may take all that is left
+  RestoreResult result() const;
+
+  struct KVTIER_LOCAL Impl;
+  Impl* impl() const { return impl_.get(); }
+
+ private:
+  friend class Space;
+  std::unique_ptr<Impl> impl_;
+};
+
 // What looking without leasing saw. Advice: it may have changed already.
 struct Lookup {
   size_t chunks = 0;  // in host, device or lower tiers, from the first
@@ -391,6 +438,13 @@ class KVTIER_API Space {
   // invalid_argument (targets, sizes), forked, out_of_memory.
   Result<PrefixLoad> load_prefix(const KeyChain& chain, std::span<const LoadTarget> targets,
                                  Clock::time_point deadline = Clock::time_point::max()) const;
+
+  // Begins a restore of consecutive chunks of the chain (LoadTarget::chunk is the index in the
+  // chain), wherever they lie: what is in host memory is leased, the last ones of lower tiers are
+  // asked for. Loading itself is the caller's, by load_next(). Errors: invalid_argument, forked,
+  // out_of_memory; where nothing is cached, load_next() says so.
+  Result<Restore> restore(const KeyChain& chain, std::span<const LoadTarget> targets,
+                          Clock::time_point deadline = Clock::time_point::max()) const;
 
   // Logs chunks [0, chunks) of the chain as used, tail to head. No message, never waits; a full log
   // drops touches (counted). flush_touches() returns when all logged before are applied.

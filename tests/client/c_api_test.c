@@ -140,6 +140,24 @@ static void test_load(const kvtier_space* space, const kvtier_chain* chain) {
   kvtier_plan_result plan = {.size = sizeof plan};
   EXPECT(kvtier_plan(space, &lookup, 0, &plan) == KVTIER_OK);
   EXPECT(plan.load_chunks == CHUNKS);
+  kvtier_plan_options wanted = {.size = sizeof wanted, .first = 1, .request = "one"};
+  kvtier_chain_plan choice = {.size = sizeof choice};
+  EXPECT(kvtier_plan_chain(space, chain, &wanted, &choice) == KVTIER_OK);
+  EXPECT(choice.load_first == 1 && choice.load_chunks == CHUNKS - 1 && choice.id != 0);
+  kvtier_plan_ended(space, &choice, CHUNKS - 1, 0.001, KVTIER_MISS_NONE);
+  wanted.restore = 3;
+  EXPECT(kvtier_plan_chain(space, chain, &wanted, &choice) == KVTIER_INVALID_ARGUMENT);
+  EXPECT(kvtier_plan_chain(space, chain, NULL, &choice) == KVTIER_OK);
+  EXPECT(kvtier_report_model(space, 1e10, 1e5, 1e14, &error) == KVTIER_OK);
+  EXPECT(kvtier_report_model(space, 1e10, 1e5, 0, &error) == KVTIER_INVALID_ARGUMENT);
+  kvtier_restoring* restore = NULL;
+  EXPECT(kvtier_restore_begin(space, chain, NULL, 0, SECOND, &restore, &error) == KVTIER_OK);
+  EXPECT(kvtier_restore_take_head(restore) == 0 && kvtier_restore_load_next(restore) == 0);
+  EXPECT(kvtier_restore_met(restore) == 1);
+  kvtier_restore_result result = {.size = sizeof result};
+  EXPECT(kvtier_restore_get_result(restore, &result) == KVTIER_OK && result.loaded == 0);
+  kvtier_restore_cancel(restore);
+  kvtier_restore_end(restore);
 
   kvtier_match* match = NULL;
   kvtier_match_options options = {.size = sizeof options, .first = 1};

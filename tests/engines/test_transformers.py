@@ -1,8 +1,13 @@
 """KvTierCache in Transformers: the same tokens and logits as without it, in fp32."""
+import json
+import subprocess
+import time
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, DynamicCache, StaticCache
 
+import daemons
 import harness
 import kvtier
 import models
@@ -178,3 +183,112 @@ def test_a_cropped_cache_stores_what_it_holds(model_of, store_of):
 
 def test_ids_of_the_harness_are_in_the_vocabulary():
     assert max(prompt(1, 1000)) < models.VOCABULARY and harness.ROOT.exists()
+
+
+def slow_tier(store, model, ids, monkeypatch, seconds):
+    """Chunks that take `seconds` each, and plans that split in the middle."""
+    real = store.space
+
+    class Slow:
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+        def plan_chain(self, chain, **options):
+            plan = real.plan_chain(chain, **options)
+            if options.get("restore") != "overlapped":
+                return plan
+
+            class Split:
+                resident, id = plan.resident, plan.id
+                load_first = plan.resident // 2
+                load_chunks = plan.resident - plan.resident // 2
+
+            return Split()
+
+        def plan_ended(self, *args):
+            pass
+
+        def restore(self, chain, targets, timeout):
+            restore = real.restore(chain, targets, timeout)
+
+            class Paced:
+                take_head, met, cancel = restore.take_head, restore.met, restore.cancel
+                result = property(lambda self: restore.result)
+
+                def run(self):
+                    time.sleep(seconds)
+                    return restore.run()
+
+            return Paced()
+
+    monkeypatch.setattr(store, "space", Slow())
+
+
+@pytest.mark.parametrize("seconds", [0, 0.05, 5])
+def test_a_restore_meets_in_the_middle_and_gives_the_same(seconds, model_of, store_of, monkeypatch):
+    model, store, ids = model_of("tiny"), store_of("tiny"), prompt(11, 1000)
+    right, logits = generate(model, ids, store.cache(ids))
+    slow_tier(store, model, ids, monkeypatch, seconds)
+    cache = store.restore(model, ids)
+    assert cache.get_seq_length() == 999 // CHUNK * CHUNK
+    if seconds == 5:  # the head was there first
+        assert cache.tokens_loaded == 0
+    if seconds == 0:
+        assert cache.tokens_loaded > 0
+    tokens, warm = generate(model, ids, cache)
+    assert tokens == right
+    assert torch.allclose(warm, logits, atol=1e-3)
+    # What follows is stored, and found: the cache knows its tokens.
+    assert store.cache(right).tokens_loaded == (len(right) - 1) // CHUNK * CHUNK
+
+
+def test_a_restore_with_a_lost_chunk_computes_it(model_of, store_of, daemon, monkeypatch):
+    model, store, ids = model_of("tiny"), store_of("tiny"), prompt(12, 700)
+    right, _ = generate(model, ids, store.cache(ids))
+    slow_tier(store, model, ids, monkeypatch, 0)
+    real = store.space.restore
+
+    def late(chain, targets, timeout):
+        return real(chain, targets, 0)  # its deadline has passed
+
+    monkeypatch.setattr(type(store.space), "restore", lambda self, *args: late(*args))
+    cache = store.restore(model, ids)
+    assert cache.tokens_loaded == 0 and cache.get_seq_length() == 699 // CHUNK * CHUNK
+    assert generate(model, ids, cache)[0] == right
+
+
+def test_layers_with_windows_are_restored_by_a_prefix(model_of, store_of, monkeypatch):
+    model, store, ids = model_of("sliding"), store_of("sliding"), prompt(13, 700)
+    right, _ = generate(model, ids, store.cache(ids))
+    monkeypatch.setattr(store, "_compute_head", None)
+    cache = store.restore(model, ids)
+    assert generate(model, ids, cache)[0] == right
+
+
+def test_an_error_of_the_model_ends_a_restore(model_of, store_of, monkeypatch):
+    model, store, ids = model_of("tiny"), store_of("tiny"), prompt(14, 700)
+    generate(model, ids, store.cache(ids), new=1)
+    slow_tier(store, model, ids, monkeypatch, 1)
+
+    def broken(**arguments):
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        store.restore(broken, ids)
+    assert store.cache(ids).tokens_loaded > 0
+
+
+def ask(daemon, *words):
+    return json.loads(subprocess.check_output(
+        [str(daemons.PROGRAMS / "kvtier"), *words, "--json", "--socket", daemon.socket], text=True))
+
+
+def test_prefills_are_reported_and_plans_explained(model_of, store_of, daemon):
+    model, store, ids = model_of("tiny"), store_of("tiny"), prompt(15, 700)
+    generate(model, ids, store.cache(ids), new=1)
+    store.cache(ids)
+    assert eventually(lambda: ask(daemon, "space", "list")["spaces"][0]["prefill_samples"] > 0)
+    plan = ask(daemon, "explain", "last")["plans"][0]
+    assert plan["resident_chunks"] == 699 // CHUNK == plan["load_end"]
+    assert plan["ended"]["loaded_chunks"] == plan["load_end"]
+    assert plan["compute"]["seconds_per_token"] > 0

@@ -18,6 +18,7 @@ from ._kvtier import (
     Payload,
     Plan,
     Reservation,
+    Restore,
     Session,
     Space,
     SpaceSpec,
@@ -30,6 +31,6 @@ from ._kvtier import (
 
 __all__ = [
     "Completion", "Error", "Grant", "KeyChain", "LoadResult", "Lookup", "Match", "Mover", "PagedLayout",
-    "Payload", "Plan", "Reservation", "Session", "Space", "SpaceSpec", "Status", "__version__", "checksum",
+    "Payload", "Plan", "Reservation", "Restore", "Session", "Space", "SpaceSpec", "Status", "__version__", "checksum",
     "default_socket_path", "protocol_versions",
 ]

@@ -130,6 +130,27 @@ class Plan:
     @property
     def load_deadline(self) -> float: ...
 
+class RestoreResult:
+    computed: int
+    loaded: int
+    bytes: int
+    @property
+    def ended(self) -> str: ...
+
+class Restore:
+    """Chunks that come last first while the caller computes them from the front. One thread calls run(), one
+    take_head() and met()."""
+
+    def run(self) -> int:
+        """Loads until head and tail meet, a chunk does not come, or cancel(); the number of chunks."""
+    def take_head(self) -> bool:
+        """The head takes the next chunk. False: it is loaded, or just being loaded."""
+    def met(self) -> bool:
+        """Waits for the chunk that is being loaded. False: it did not come, take_head() gives it to the head."""
+    def cancel(self) -> None: ...
+    @property
+    def result(self) -> RestoreResult: ...
+
 class LoadResult:
     chunks: int
     bytes: int
@@ -174,6 +195,11 @@ class Space:
         self, match: Match, layout: PagedLayout, blocks: Sequence[int], *, first: int = 0, chunks: int,
         timeout: Optional[float] = None,
     ) -> LoadResult: ...
+    def restore(
+        self, chain: KeyChain, targets: Sequence[tuple[int, Sequence[tuple[int, int]]]],
+        timeout: Optional[float] = None,
+    ) -> Restore:
+        """targets: (chunk of the chain, [(address, bytes)]), consecutive. Their memory must outlive the object."""
     def store(
         self, chain: KeyChain, sources: Sequence[tuple[int, Iterable[Fragment]]],
         timeout: Optional[float] = None,

@@ -4,6 +4,9 @@
     cache = store.cache(input_ids)
     model.generate(input_ids, past_key_values=cache)          # the full prompt; computes only the uncached tail
 
+Where loading is slow, store.restore(model, input_ids) computes the head of what is cached while its tail is loaded,
+and meets it; where that is not better, or not right for the model, it is the same as store.cache(input_ids).
+
 Full chunks are stored while the model runs, also of what it generates. One sequence at a time (batch size 1);
 anything else works as with a DynamicCache, but nothing is stored of it.
 """
@@ -61,13 +64,16 @@ class KvTierStore:
 
     def __init__(self, model: Any, *, session: Optional[kvtier.Session] = None, socket: str = "",
                  tokens_per_chunk: int = 64, fingerprint: str = "", verify: str = "default",
-                 store_seconds_max: float = 0.5) -> None:
+                 store_seconds_max: float = 0.5, plan: bool = True, load_seconds_max: float = 60.0) -> None:
+        """plan: load only what the planner says is faster than computing it; False: all that is cached."""
         if transformers.__version__ not in TESTED_VERSIONS:
             logger.warning("kvtier: this is Transformers %s; the cache is tested with %s", transformers.__version__,
                            ", ".join(TESTED_VERSIONS))
         self.config = model.config
         self.chunk_tokens = tokens_per_chunk
         self.store_seconds_max = store_seconds_max
+        self.load_seconds_max = load_seconds_max
+        self.plan = plan
         self.retry_at = 0.0
         self.device, self.dtype, self.shapes = self._learn(model)
         item = torch.empty((), dtype=self.dtype).element_size()
@@ -107,6 +113,12 @@ class KvTierStore:
 
     def _see(self, module: Any, args: Any, kwargs: Any) -> None:
         self._seen.ids = args[0] if args else kwargs.get("input")
+        self._seen.began = time.monotonic()
+
+    def computed(self, tokens: int, context: int) -> None:
+        """The last layer of a forward pass is done. What a GPU takes is not known without waiting for it."""
+        if self.device.type == "cpu" and tokens >= self.chunk_tokens:
+            self.space.report_prefill(tokens, context, time.monotonic() - self._seen.began)
 
     def take_seen(self, tokens: int) -> Optional[list[int]]:
         """The ids of the forward pass, once; None when they are not those of `tokens` tokens of one sequence."""
@@ -128,14 +140,20 @@ class KvTierStore:
         chain = self.space.derive(ids[:chunks * self.chunk_tokens]) if chunks > 0 else None
         if chain is None:
             return 0, []
-        with self.space.match(chain) as match:
+        plan = None
+        if self.plan:
+            plan = self.space.plan_chain(chain, tokens_behind=len(ids) - chunks * self.chunk_tokens)
+        with self.space.match(chain, chunks_max=plan.load_chunks if plan is not None else None) as match:
             if match.chunks == 0:
                 return 0, []
+            began = time.monotonic()
             memory = torch.empty((match.chunks, self.space.spec.chunk_bytes), dtype=torch.uint8)
             row = memory.stride(0)
             loaded = self.space.load(
                 match, [(i, [(memory.data_ptr() + i * row, row)]) for i in range(match.chunks)])
         count = loaded.chunks
+        if plan is not None:
+            self.space.plan_ended(plan, count, time.monotonic() - began)
         if count == 0:
             return 0, []
         return count * self.chunk_tokens, self._split(memory[:count])
@@ -184,6 +202,70 @@ class KvTierStore:
         with the same prompt."""
         return KvTierCache(self, input_ids)
 
+    def restore(self, model: Any, input_ids: Any) -> KvTierCache:
+        """A cache that holds all chunks of a prompt that kvtier holds: the last ones loaded, last first, while the
+        model computes the first ones, as the planner says.
+
+        Right for models whose layers all attend to all earlier tokens and keep them (DynamicLayer): the keys and
+        values of a token depend on earlier tokens only, which the head has computed itself. A layer that keeps
+        anything else is restored by a prefix only, as by cache()."""
+        ids = prompt_ids(input_ids)
+        chunks = (len(ids) - 1) // self.chunk_tokens
+        chain = self.space.derive(ids[:chunks * self.chunk_tokens]) if chunks > 0 else None
+        cache = KvTierCache(self, [])
+        if chain is None or any(type(layer) is not DynamicLayer for layer in cache.layers):
+            return self.cache(ids)
+        plan = self.space.plan_chain(
+            chain, tokens_behind=len(ids) - chunks * self.chunk_tokens, restore="overlapped")
+        if self.plan and plan.load_chunks == 0:
+            return cache  # generate() computes it in one go
+        if plan.load_first == 0 or plan.resident == 0:
+            return self.cache(ids)
+        memory = torch.empty((plan.resident, self.space.spec.chunk_bytes), dtype=torch.uint8)
+        row = memory.stride(0)
+        restore = self.space.restore(
+            chain, [(i, [(memory.data_ptr() + i * row, row)]) for i in range(plan.resident)], self.load_seconds_max)
+        began, took = time.monotonic(), 0.0
+
+        def load() -> None:
+            nonlocal took
+            restore.run()
+            took = time.monotonic() - began
+
+        loader = threading.Thread(target=load, name="kvtier-restore")
+        loader.start()
+        try:
+            self._compute_head(model, ids, cache, restore, plan.load_first)
+        finally:
+            restore.cancel()  # after an error of the model: nobody wants the rest
+            loader.join()
+        result = restore.result
+        self.space.plan_ended(plan, result.loaded, took, result.ended)
+        if result.loaded:
+            cache.extend_loaded(ids[result.computed * self.chunk_tokens:plan.resident * self.chunk_tokens],
+                                self._split(memory[result.computed:]))
+        return cache
+
+    @torch.no_grad()
+    def _compute_head(self, model: Any, ids: list[int], cache: KvTierCache, restore: kvtier.Restore,
+                      expected: int) -> None:
+        """Chunks from the front until they meet those that come from the end: in calls of half of what is expected
+        to be left, because short calls waste the machine and long ones overshoot the meeting point."""
+        taken = 0
+        while True:
+            wanted = max(1, (expected - taken) // 2)
+            count = 0
+            while count < wanted and restore.take_head():
+                count += 1
+            if count == 0:
+                if restore.met():
+                    return
+                continue
+            at = taken * self.chunk_tokens
+            taken += count
+            part = torch.tensor([ids[at:taken * self.chunk_tokens]], device=self.device)
+            model(input_ids=part, past_key_values=cache, use_cache=True, logits_to_keep=1)
+
     def fill(self, cache: Cache, input_ids: Any) -> int:
         """Puts what is cached of a prompt into any empty cache of Transformers; returns the tokens."""
         if cache.get_seq_length():
@@ -231,8 +313,21 @@ class KvTierCache(DynamicCache):
                 return
             self._ids += ids
         self._pending[layer].append((keys.detach(), values.detach()))
+        if layer == len(store.shapes) - 1:
+            store.computed(keys.shape[-2], len(self._ids) - keys.shape[-2])
         if layer == len(store.shapes) - 1 and len(self._ids) - self._saved >= store.chunk_tokens:
             self._save(store)
+
+    def extend_loaded(self, ids: list[int], layers: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        """Behind a whole number of chunks: tokens that kvtier holds."""
+        store, self._store = self._store, None  # they are stored
+        for number, (keys, values) in enumerate(layers):
+            self.update(keys, values, number)
+        self._store = store
+        self.tokens_loaded += len(ids)
+        self._ids += ids
+        self._saved = len(self._ids)
+        self._pending = [[] for _ in layers]
 
     def _save(self, store: KvTierStore) -> None:
         layers = [(torch.cat([k for k, _ in parts], dim=-2), torch.cat([v for _, v in parts], dim=-2))

@@ -75,5 +75,6 @@ void bind_session(py::module_& module);
 void bind_space(py::module_& module);
 void bind_match(py::module_& module);
 void bind_mover(py::module_& module);
+void bind_restore(py::module_& module);
 
 }  // namespace kvtier::python

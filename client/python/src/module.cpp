@@ -22,4 +22,5 @@ PYBIND11_MODULE(_kvtier, module) {
   kvtier::python::bind_match(module);
   kvtier::python::bind_space(module);
   kvtier::python::bind_mover(module);
+  kvtier::python::bind_restore(module);
 }

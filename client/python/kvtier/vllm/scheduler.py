@@ -54,6 +54,8 @@ class Tracked:
     failed: bool = False  # a load of all groups did: computed, and not tried again
     # (group, chunk) that failed: offered again whatever the index says, which the daemon may not have changed yet.
     suspect: set[tuple[int, int]] = field(default_factory=set)
+    plan: Optional[kvtier.Plan] = None  # the latest
+    load_began: float = 0.0
     prefetch: Optional[int] = None  # under way
     prefetch_until: float = 0.0  # waited for; 0: none was begun yet
     stored: list[int] = field(default_factory=list)  # by group: chunks before it are taken care of
@@ -248,11 +250,26 @@ class Scheduler:
             if state.chain is None:
                 return None
             match = self._space.match(state.chain, first=first, chunks_max=chunks)
-        if match.chunks and self._options.plan:
-            plan = self._space.plan(self._space.lookup(state.chain, first), first)
-            if plan.recompute_seconds > 0 and plan.load_chunks < match.chunks:
+        if self._options.plan and match.chunks + match.chunks_lower:
+            plan = self._plan(state, first, chunks)
+            if plan is not None and plan.load_chunks < match.chunks + match.chunks_lower:
+                self.stats.add("chunks_declined", match.chunks + match.chunks_lower - plan.load_chunks)
                 return self._space.match(state.chain, first=first, chunks_max=plan.load_chunks)
         return match
+
+    def _plan(self, state: Tracked, first: int, chunks: int) -> Optional[kvtier.Plan]:
+        """What pays to be loaded. vLLM goes on from the end of a prefix, so only a prefix can be loaded."""
+        if state.chain is None:
+            return None
+        last = state.plan.load_chunks if state.plan is not None and state.plan.load_first == first else None
+        try:
+            behind = state.request.num_tokens - state.chain_hashes * self._chunk_tokens
+            state.plan = self._space.plan_chain(
+                state.chain, first=first, chunks_max=chunks, tokens_behind=max(0, behind), last_load_chunks=last,
+                request=state.request.request_id)
+        except kvtier.Error:
+            state.plan = None
+        return state.plan
 
     def _begin_prefetch(self, state: Tracked, match: kvtier.Match, first: int) -> bool:
         """Asks for the chunks of a lower tier behind the match, once a request. Until when it is worth waiting for
@@ -297,17 +314,27 @@ class Scheduler:
                 state.loads.append(Load(request.request_id, group, hashes, first,
                                         list(block_ids[first * per:end * per]), seconds, False))
         self._loads += state.loads
+        state.load_began = time.monotonic()
 
     def _load_deadline(self, state: Tracked, first: int) -> float:
         """Past it, computing would have been done; but never below what a busy machine needs."""
         most = self._options.load_seconds_max
-        if not self._options.plan or state.chain is None:
+        plan = state.plan
+        if plan is None or plan.load_first != first or plan.load_deadline <= 0:
             return most
-        try:
-            plan = self._space.plan(self._space.lookup(state.chain, first), first)
-        except kvtier.Error:
-            return most
-        return min(most, max(0.2, plan.load_deadline)) if plan.load_deadline > 0 else most
+        return min(most, max(0.2, plan.load_deadline))
+
+    def _tell_plan(self, state: Tracked, suspect: set[tuple[int, int]], report: Any) -> None:
+        """What became of it, for `kvtier explain` and the error of predictions."""
+        if state.plan is None or not state.plan.id:
+            return
+        bad = [chunk for group, chunk in suspect if group == self._main]
+        loaded = (min(bad) if bad else state.first + state.promised) - state.first
+        seconds = time.monotonic() - state.load_began
+        if isinstance(report, WorkerReport) and len(report.loaded) == 1 and 0 < report.load_seconds < seconds:
+            seconds = report.load_seconds  # the only load of the step: without the step around it
+        self._space.plan_ended(state.plan, max(0, loaded), seconds, "deadline" if bad else "none")
+        state.plan = None
 
     # Steps
 
@@ -435,6 +462,7 @@ class Scheduler:
                 # Computed anew, by a step that has not ended: stored after it.
                 state.suspect |= suspect
                 state.stored = [0] * len(self._spaces)
+            self._tell_plan(state, suspect, report)
             state.loads, state.promise = [], []
         if isinstance(report, WorkerReport):
             self._hear(report)

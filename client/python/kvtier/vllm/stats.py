@@ -11,6 +11,7 @@ COUNTERS = {
     "tokens_promised": "tokens that kvtier promised to load",
     "prefetches": "times chunks of a lower tier were asked for",
     "chunks_prefetched": "chunks brought up from a lower tier",
+    "chunks_declined": "cached chunks that were not worth loading, by the planner",
     "chunks_loaded": "chunks loaded",
     "chunks_failed": "promised chunks that could not be loaded and were recomputed",
     "load_bytes": "bytes loaded",
