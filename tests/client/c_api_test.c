@@ -154,8 +154,8 @@ static void test_load(const kvtier_space* space, const kvtier_chain* chain) {
   EXPECT(kvtier_restore_begin(space, chain, NULL, 0, SECOND, &restore, &error) == KVTIER_OK);
   EXPECT(kvtier_restore_take_head(restore) == 0 && kvtier_restore_load_next(restore) == 0);
   EXPECT(kvtier_restore_met(restore) == 1);
-  kvtier_restore_result result = {.size = sizeof result};
-  EXPECT(kvtier_restore_get_result(restore, &result) == KVTIER_OK && result.loaded == 0);
+  kvtier_restore_result came = {.size = sizeof came};
+  EXPECT(kvtier_restore_get_result(restore, &came) == KVTIER_OK && came.loaded == 0);
   kvtier_restore_cancel(restore);
   kvtier_restore_end(restore);
 
