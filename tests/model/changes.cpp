@@ -152,6 +152,18 @@ const std::vector<Change>& changes() {
        "that a client learns of the restart"},
       {"restart", "E", kGone, kNothing, "as above"},
 
+      {"kept_slot", "a grant before its state", kBroken, kViolation,
+       "the next daemon finds the slot free while the engine writes it"},
+      {"kept_slot", "a grant forgotten over a restart", kBroken, kViolation, "the same"},
+      {"kept_slot", "valid before a grant has ended", kBroken, kViolation,
+       "the next daemon serves a chunk that is being written"},
+      {"kept_slot", "a read before its state", kBroken, kViolation,
+       "the next daemon finds the slot free while the device writes it"},
+      {"kept_slot", "a read forgotten over a restart", kBroken, kViolation, "the same"},
+      {"kept_slot", "valid before a read has ended", kBroken, kViolation, "as with a grant"},
+      {"kept_slot", "written while the record is free", kBroken, kNothing,
+       "who takes over finds it free, and nobody else wrote it"},
+
       {"death", "slots taken before the process has ended", kBroken, kViolation,
        "the end of file of a socket says nothing of copies under way"},
 

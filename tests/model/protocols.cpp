@@ -13,6 +13,7 @@ const std::vector<Protocol>& protocols() {
       {"ring", {ring_one_way, ring_both_ways}},
       {"touch", {touch_log}},
       {"restart", {restart}},
+      {"kept_slot", {kept_slot_granted, kept_slot_filled}},
       {"death", {client_death}},
       {"board", {cost_board}},
       {"segment", {segment_reuse}},

@@ -40,6 +40,9 @@ Model ring_both_ways(Variant& variant);
 Model touch_log(Variant& variant);
 // Section 6: a daemon is killed, the next takes over.
 Model restart(Variant& variant);
+// Section 8: the record of one slot, daemons killed between any two of its stores.
+Model kept_slot_granted(Variant& variant);  // an engine writes the slot
+Model kept_slot_filled(Variant& variant);   // a lower tier's device does
 // Section 5: a client dies.
 Model client_death(Variant& variant);
 // The cost board's sequence lock, the segment table's uid.
