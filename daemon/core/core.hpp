@@ -158,6 +158,10 @@ class Core final : public Control, private SegmentListener {
     return !lower_.writes.empty() || !lower_.reads.empty() ||
            lower_.scrub.ticket != Scrub::kNoTicket;
   }
+  // At the end of a turn: what was begun in it goes to the devices together.
+  void submit_transfers() {
+    if (lower_ && tier_active()) lower_.tier->submit();
+  }
   Tier* lower_tier() { return lower_.tier.get(); }
   // How long the loop may wait before poll_tier(), whatever its descriptor says.
   uint64_t tier_wait_ns() const;

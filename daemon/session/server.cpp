@@ -104,6 +104,7 @@ bool Server::turn(uint64_t wait_ns_max) {
   answer_prefetches();
   end_killed_sessions();
   keep_house(clock_.now_ns());
+  core_.submit_transfers();
   measure_turn(begin);
   return life_ != Life::kStopped;
 }

@@ -186,7 +186,6 @@ Status NvmeTier::begin_write(const TierWrite& write) {
   io.data = const_cast<std::byte*>(write.data.data());
   io.bytes = bytes;
   devices_[device]->begin(io);
-  devices_[device]->pump();
   return {};
 }
 
@@ -220,8 +219,11 @@ Status NvmeTier::begin_read(const TierRead& read) {
   io.data = read.target.data();
   io.bytes = bytes;
   devices_[device]->begin(io);
-  devices_[device]->pump();
   return {};
+}
+
+void NvmeTier::submit() {
+  for (const auto& device : devices_) device->pump();
 }
 
 void NvmeTier::forget(TierPlace place) {

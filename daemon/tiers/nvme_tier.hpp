@@ -48,6 +48,7 @@ class NvmeTier final : public Tier {
   void forget(TierPlace place) override;
   uint64_t room(uint32_t tenant, uint64_t chunk_bytes) const override;
   size_t make_room(uint32_t tenant, uint64_t chunk_bytes, std::span<TierPlace> out) override;
+  void submit() override;
   size_t poll(std::span<TierCompletion> out) override;
   int completion_fd() const override { return wake_.get(); }
   void tick() override;

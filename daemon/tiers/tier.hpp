@@ -146,6 +146,10 @@ class Tier {
   // one; how many. Call again for more of the same until room() says so. 0: there is none to give.
   virtual size_t make_room(uint32_t tenant, uint64_t chunk_bytes, std::span<TierPlace> out) = 0;
 
+  // Hands what was begun since the last call to the devices, at once: a device is told of several
+  // transfers as fast as of one. poll() does it too; who begins transfers calls it in the same
+  // turn.
+  virtual void submit() {}
   // Results of finished transfers, at most out.size(); how many.
   virtual size_t poll(std::span<TierCompletion> out) = 0;
   // Readable when poll() has something; -1: poll once a turn.

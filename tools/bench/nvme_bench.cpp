@@ -247,6 +247,7 @@ Result<double> NvmeBench::move(size_t depth, uint64_t count, const Begin& begin,
       idle.pop_back();
       ++begun;
     }
+    tier_->submit();
     const uint64_t before = ended;
     if (Status status = wait(); !status) return status.error();
     for (size_t i = 0; i < done_count_; ++i) {

@@ -21,6 +21,7 @@ class TierInFolder final : public Tier {
   void know_tenant(uint32_t number, const std::string& name) override {
     tier_->know_tenant(number, name);
   }
+  void submit() override { tier_->submit(); }
   Status begin_write(const TierWrite& write) override { return tier_->begin_write(write); }
   Status begin_read(const TierRead& read) override { return tier_->begin_read(read); }
   void forget(TierPlace place) override { tier_->forget(place); }

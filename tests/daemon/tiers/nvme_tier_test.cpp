@@ -308,6 +308,7 @@ TEST(NvmeTier, LoadsGoBeforeStores) {
   for (uint64_t i = 0; i < 6; ++i) {
     ASSERT_TRUE(machine.tier().begin_write({100 + i, 0, stores[i].chunk, stores[i].bytes}).ok());
   }
+  machine.tier().submit();
   PageBytes target(stored.chunk.bytes());
   ASSERT_TRUE(machine.tier().begin_read({200, place, target}).ok());
   machine.completions_.clear();
