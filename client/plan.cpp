@@ -1,6 +1,7 @@
 // Space::plan and plan_ended: load or recompute, and the record of it. In the engine's thread; no
 // message and no system call, but for the rare probe of a tier that was declined long ago.
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <iterator>
 
@@ -16,6 +17,10 @@ using wire::Found;
 
 // A measurement this old says nothing of a tier that may have recovered.
 constexpr uint64_t kProbeAgeNs = 500'000'000;
+// As much as shows what the tier gives to a real load, several reads at once where chunks are
+// small.
+constexpr uint64_t kProbeBytes = 8 * wire::MiB;
+constexpr size_t kProbeChunksMax = 16;
 constexpr auto kProbeHold = std::chrono::seconds(2);
 constexpr double kDeadlineMax = 3600;
 
@@ -121,28 +126,34 @@ void count_plan(const Space::Impl::Opened& opened, const wire::PlanOutput& outpu
       output.load_chunks() > 0 ? wire::Counter::kPlansLoad : wire::Counter::kPlansRecompute, 1);
 }
 
-// The plan leaves lower chunks unloaded by a measurement that is old: asks for one of them, so
+// The plan leaves lower chunks unloaded by a measurement that is old: asks for a few of them, so
 // that the tier is measured while the engine computes. Nobody waits for the answer.
 void probe(const Space::Impl& space, const Space::Impl::Opened& opened, const KeyChain& chain,
            const Residents& found, const wire::PlanInput& input, const wire::PlanOutput& output) {
   if (found.first_lower >= output.load_begin && found.first_lower < output.load_end) return;
   if (found.first_lower >= found.chunks) return;
+  size_t count = 1;
   for (const ChunkRun& run : input.runs) {
     if (run.tier == Tier::kHost) continue;
+    count = std::clamp<size_t>(kProbeBytes / std::max<uint64_t>(run.stored_bytes, 1), 1,
+                               std::min<size_t>(run.chunks, kProbeChunksMax));
     const wire::TierCostNow& cost = input.costs.tiers[static_cast<size_t>(run.tier)];
     if (cost.measured_ns == 0 || input.costs.board_ns < cost.measured_ns + kProbeAgeNs) return;
     break;
   }
   const Clock::time_point now = Clock::now();
   if (!space.core->probe_due(now)) return;
-  wire::KeyArg key = {chain.keys()[input.first + found.first_lower]};
+  std::array<wire::KeyArg, kProbeChunksMax> keys;
+  for (size_t i = 0; i < count; ++i) {
+    keys[i].key = chain.keys()[input.first + found.first_lower + i];
+  }
   client::Ring::Request request;
   request.op = wire::Op::kPrefetch;
   request.space = opened.space->id;
-  request.count = 1;
+  request.count = static_cast<uint32_t>(count);
   request.a = static_cast<uint64_t>(
       std::chrono::nanoseconds((now + kProbeHold).time_since_epoch()).count());
-  (void)opened.attachment->ring.post(request, &key, sizeof key);
+  (void)opened.attachment->ring.post(request, keys.data(), count * sizeof keys[0]);
 }
 
 }  // namespace
