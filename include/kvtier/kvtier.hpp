@@ -466,8 +466,8 @@ class KVTIER_API Space {
 
   // What to load of a prompt and what to compute, from what is resident now and the daemon's live
   // costs. Without a daemon: compute. No message and no system call, but for this: where chunks of
-  // a lower tier were not worth loading by a measurement that has grown old, a few of them are asked
-  // for, at most once a second, so that the tier is measured again. docs/planner.md.
+  // a lower tier were not worth loading by a measurement that has grown old, a few of them are
+  // asked for, at most once a second, so that the tier is measured again. docs/planner.md.
   Plan plan(const KeyChain& chain, const PlanOptions& options = {}) const;
   // The same for what a look-up from `first` found, sequentially, without a record.
   Plan plan(const Lookup& lookup, size_t first = 0) const;
