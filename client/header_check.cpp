@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "client/encoding.hpp"
 #include "kvtier/wire/header_checksum.hpp"
 
 namespace kvtier::client {
@@ -54,7 +55,8 @@ HeaderVerdict check_header(const HeaderDue& due, wire::Place place, const std::b
   std::memcpy(&header, slot, sizeof header);
   if (!in_its_place(due, header, place)) return HeaderVerdict::kCorrupt;
   if (same_content(due, header, slot)) {
-    return header.codec == wire::kCodecNone ? HeaderVerdict::kSame : HeaderVerdict::kCodec;
+    return plausible(due.space->spec, header.codec, header.payload_bytes) ? HeaderVerdict::kSame
+                                                                          : HeaderVerdict::kCodec;
   }
   return sound(header, slot, due.opened->header_bytes) ? HeaderVerdict::kOther
                                                        : HeaderVerdict::kCorrupt;

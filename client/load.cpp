@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "client/encoding.hpp"
 #include "client/match_impl.hpp"
 #include "client/space_impl.hpp"
 #include "kernels/copy.hpp"
@@ -14,15 +15,15 @@ namespace {
 
 using wire::Counter;
 
-enum class ChunkEnd : uint8_t { kLoaded, kCorrupt, kSizes };
+enum class ChunkEnd : uint8_t { kLoaded, kCorrupt, kSizes, kNoMemory };
 
 Status check_targets(const Match::Impl& match, std::span<const LoadTarget> targets) {
+  const uint64_t due = match.chunk_bytes;  // also of chunks that are stored in fewer
   for (size_t i = 0; i < targets.size(); ++i) {
     if (targets[i].chunk >= match.held.size()) {
       return Error::format(Code::kInvalidArgument, "target %zu is chunk %zu of a match of %zu", i,
                            targets[i].chunk, match.held.size());
     }
-    const uint64_t due = match.held[targets[i].chunk].payload_bytes;
     uint64_t bytes = 0;
     for (const Fragment& fragment : targets[i].fragments) {
       if (fragment.bytes > due - bytes) {
@@ -46,6 +47,8 @@ struct Loader {
 
   bool must_check(const Match::Impl::Held& held) const;
   ChunkEnd copy(const Match::Impl::Held& held, std::span<const Fragment> fragments) const;
+  ChunkEnd decode(const Match::Impl::Held& held, std::span<const Fragment> fragments) const;
+  bool is_due(const wire::ChunkHeader& header, const Match::Impl::Held& held, uint64_t root) const;
   void report_corrupt(const Match::Impl::Held& held) const;
 };
 
@@ -66,6 +69,7 @@ bool Loader::must_check(const Match::Impl::Held& held) const {
 }
 
 ChunkEnd Loader::copy(const Match::Impl::Held& held, std::span<const Fragment> fragments) const {
+  if (held.payload_bytes != match.chunk_bytes) return decode(held, fragments);
   const std::byte* payload = held.slot() + match.header_bytes;
   if (!must_check(held)) {
     return kernels::scatter(fragments, payload, held.payload_bytes) ? ChunkEnd::kLoaded
@@ -79,10 +83,33 @@ ChunkEnd Loader::copy(const Match::Impl::Held& held, std::span<const Fragment> f
     return ChunkEnd::kSizes;
   }
   match.attachment->count(Counter::kVerifiedBytes, held.payload_bytes);
+  return is_due(header, held, root) ? ChunkEnd::kLoaded : ChunkEnd::kCorrupt;
+}
+
+bool Loader::is_due(const wire::ChunkHeader& header, const Match::Impl::Held& held,
+                    uint64_t root) const {
   // The key too: another whole chunk in this slot would be sound in itself.
-  const bool same = (header.flags & wire::kHeaderHasChecksum) != 0 && header.checksum == root &&
-                    header.key == held.key && header.generation == held.place.generation();
-  return same ? ChunkEnd::kLoaded : ChunkEnd::kCorrupt;
+  return (header.flags & wire::kHeaderHasChecksum) != 0 && header.checksum == root &&
+         header.key == held.key && header.generation == held.place.generation();
+}
+
+// A chunk in a codec, which its header names: read once, and compared with what the space can have.
+ChunkEnd Loader::decode(const Match::Impl::Held& held, std::span<const Fragment> fragments) const {
+  wire::ChunkHeader header;
+  std::memcpy(&header, held.slot(), sizeof header);
+  const SpaceSpec& spec = space.record->spec;
+  if (!client::plausible(spec, header.codec, held.payload_bytes)) return ChunkEnd::kCorrupt;
+  const bool check = must_check(held);
+  uint64_t root = 0;
+  const kernels::Status status = client::decode_payload(
+      spec, header.codec, {held.slot() + match.header_bytes, held.payload_bytes}, fragments,
+      check ? &root : nullptr);
+  if (status == kernels::Status::kLayout) return ChunkEnd::kSizes;
+  if (status == kernels::Status::kSize) return ChunkEnd::kNoMemory;
+  if (status != kernels::Status::kOk) return ChunkEnd::kCorrupt;
+  if (!check) return ChunkEnd::kLoaded;
+  match.attachment->count(Counter::kVerifiedBytes, held.payload_bytes);
+  return is_due(header, held, root) ? ChunkEnd::kLoaded : ChunkEnd::kCorrupt;
 }
 
 void Loader::report_corrupt(const Match::Impl::Held& held) const {
@@ -146,6 +173,7 @@ Result<LoadResult> Space::load(const Match& match, std::span<const LoadTarget> t
     if (end == ChunkEnd::kSizes) {
       return Error(Code::kInvalidArgument, "the fragment list changed during the load");
     }
+    if (end == ChunkEnd::kNoMemory) return Error(Code::kOutOfMemory, "no memory to decode a chunk");
     if (end == ChunkEnd::kCorrupt) {
       loader.report_corrupt(chunk);
       break;

@@ -321,6 +321,7 @@ Result<Match> Space::match(const KeyChain& chain, const MatchOptions& options) c
     match.impl_ = std::make_unique<Match::Impl>(impl_->core->guard(), std::move(opened.attachment));
     Match::Impl& made = *match.impl_;
     made.header_bytes = opened.space->header_bytes;
+    made.chunk_bytes = impl_->record->spec.chunk_bytes;
     made.tokens_per_chunk = impl_->record->spec.tokens_per_chunk;
     Matcher matcher = {*impl_, *opened.space, *chain.impl(), options, made, *made.attachment};
     try {
@@ -371,6 +372,7 @@ MissReason Match::ended() const {
 std::span<const std::byte> Match::payload(size_t i) const {
   if (impl_ == nullptr || impl_->forked() || i >= impl_->held.size()) return {};
   const Impl::Held& held = impl_->held[i];
+  if (held.payload_bytes != impl_->chunk_bytes) return {};
   return {held.slot() + impl_->header_bytes, held.payload_bytes};
 }
 

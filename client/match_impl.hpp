@@ -39,6 +39,7 @@ struct Match::Impl {
   client::Segments::Use use;
   uint64_t revocations;  // before the first lease
   uint32_t header_bytes = 0;
+  uint64_t chunk_bytes = 0;  // of the space: what a chunk without a codec has
   uint32_t tokens_per_chunk = 0;
   uint32_t lower = 0;
   MissReason ended = MissReason::kNone;

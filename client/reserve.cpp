@@ -19,7 +19,7 @@ Ids ids_of(const KeyChain::Impl& chain, size_t chunk) {
   return {tokens, tokens + chain.chunk_extras(chunk).size_bytes()};
 }
 
-void write_argument(const KeyChain::Impl& chain, size_t chunk, uint64_t payload_bytes,
+void write_argument(const KeyChain::Impl& chain, size_t chunk, const StoredAs& stored_as,
                     std::byte* arguments, size_t index, uint32_t area_offset, uint64_t ids_at) {
   const Ids ids = ids_of(chain, chunk);
   const auto tokens = chain.chunk_tokens(chunk);
@@ -27,12 +27,12 @@ void write_argument(const KeyChain::Impl& chain, size_t chunk, uint64_t payload_
   wire::ReserveArg argument = {};
   argument.key = chain.keys[chunk];
   argument.parent = chain.parent(chunk);
-  argument.payload_bytes = payload_bytes;
+  argument.payload_bytes = stored_as.bytes;
   argument.position = static_cast<uint32_t>(chunk);
   argument.tokens = static_cast<uint32_t>(tokens.size());
   argument.extra_ids = static_cast<uint32_t>(extras.size());
   argument.ids_offset = area_offset + static_cast<uint32_t>(ids_at);
-  argument.codec = wire::kCodecNone;
+  argument.codec = stored_as.codec;
   if (!chain.engine_hashes.empty()) {
     std::memcpy(argument.engine_hash, chain.engine_hashes[chunk].data(),
                 sizeof argument.engine_hash);
@@ -73,6 +73,7 @@ Reserving& Reserving::operator=(Reserving&& other) noexcept {
   attachment_ = std::move(other.attachment_);
   header_bytes_ = other.header_bytes_;
   chunks_ = std::move(other.chunks_);
+  payload_bytes_ = std::move(other.payload_bytes_);
   ticket_ = std::exchange(other.ticket_, {});
   return *this;
 }
@@ -83,7 +84,8 @@ void Reserving::forget() {
 
 Result<Reserving> Reserving::ask(const Space::Impl& space, const Space::Impl::Opened& opened,
                                  const KeyChain::Impl& chain, std::span<const size_t> chunks,
-                                 Clock::time_point deadline, size_t* taken) {
+                                 Clock::time_point deadline, size_t* taken,
+                                 std::span<const StoredAs> stored_as) {
   Attachment& attachment = *opened.attachment;
   // A quarter of the area at most, so that four requests can be under way.
   const uint64_t bytes_max = attachment.ring.argument_bytes_max() / 4;
@@ -98,13 +100,17 @@ Result<Reserving> Reserving::ask(const Space::Impl& space, const Space::Impl::Op
   }
   Reserving result;
   result.chunks_.assign(chunks.begin(), chunks.begin() + static_cast<ptrdiff_t>(count));
+  result.payload_bytes_.resize(count);
   const uint64_t begin = count * sizeof(wire::ReserveArg);  // a multiple of 8
   auto ticket = attachment.ring.prepare(begin + ids_bytes, deadline);
   if (!ticket) return ticket.error();
   uint64_t ids_at = begin;
   for (size_t i = 0; i < count; ++i) {
-    write_argument(chain, chunks[i], space.record->spec.chunk_bytes, ticket->arguments, i,
-                   ticket->block.offset, ids_at);
+    const StoredAs as = stored_as.empty()
+                            ? StoredAs{space.record->spec.chunk_bytes, wire::kCodecNone}
+                            : stored_as[i];
+    result.payload_bytes_[i] = as.bytes;
+    write_argument(chain, chunks[i], as, ticket->arguments, i, ticket->block.offset, ids_at);
     ids_at += wire::round_up(ids_of(chain, chunks[i]).bytes, 8);
   }
   Ring::Request request;
@@ -140,7 +146,7 @@ Result<std::vector<Reservation>> Reserving::take(Clock::time_point deadline) {
     for (; i < chunks_.size(); ++i) {
       Reservation made;
       made.outcome = StoreOutcome::kFailed;
-      if (i < answered) made = reservation(answers[i], chunks_[i], deadline);
+      if (i < answered) made = reservation(answers[i], i, deadline);
       reservations.push_back(std::move(made));
     }
   } catch (...) {  // reservation() gave grant i back
@@ -155,14 +161,14 @@ Result<std::vector<Reservation>> Reserving::take(Clock::time_point deadline) {
 }
 
 // Throws nothing after the grant is known but bad_alloc, and then gives the grant back.
-Reservation Reserving::reservation(const wire::ReserveAnswer& answer, size_t chunk,
+Reservation Reserving::reservation(const wire::ReserveAnswer& answer, size_t i,
                                    Clock::time_point deadline) {
   Reservation made;
   made.outcome = outcome_of(answer.outcome);
   made.retry_after = std::chrono::microseconds(answer.retry_after_us);
   if (made.outcome != StoreOutcome::kStored) return made;
   const wire::Place place(answer.place);
-  const uint64_t payload_bytes = space_->record->spec.chunk_bytes;
+  const uint64_t payload_bytes = payload_bytes_[i];
   try {
     Segments::Use use(&attachment_->segments);
     const auto segment = attachment_->segments.get(place, deadline);
@@ -174,7 +180,7 @@ Reservation Reserving::reservation(const wire::ReserveAnswer& answer, size_t chu
     auto impl =
         std::make_unique<Grant::Impl>(space_->core->guard(), attachment_.another(), std::move(use));
     impl->place = place;
-    impl->chunk = chunk;
+    impl->chunk = chunks_[i];
     impl->payload = {(*segment)->slot(place.slot()) + header_bytes_, payload_bytes};
     made.grant = GrantAccess::make(std::move(impl));
     return made;

@@ -10,6 +10,12 @@
 namespace kvtier::client {
 
 // One reserve request under way. Forgotten (and its grants given back) if dropped.
+// Size and codec of a chunk that is about to be stored.
+struct StoredAs {
+  uint64_t bytes;
+  uint32_t codec;
+};
+
 class Reserving {
  public:
   Reserving() = default;
@@ -18,23 +24,25 @@ class Reserving {
   ~Reserving() { forget(); }
 
   // Asks for slots of the first of `chunks`, as many as fit into one request; *taken says how many.
+  // stored_as[i] is what chunks[i] will be; empty: raw.
   // Errors: deadline, full, unavailable.
   static Result<Reserving> ask(const Space::Impl& space, const Space::Impl::Opened& opened,
                                const KeyChain::Impl& chain, std::span<const size_t> chunks,
-                               Clock::time_point deadline, size_t* taken);
+                               Clock::time_point deadline, size_t* taken,
+                               std::span<const StoredAs> stored_as = {});
   // The answers, in order. Throws bad_alloc. Errors: deadline, unavailable, the daemon's.
   Result<std::vector<Reservation>> take(Clock::time_point deadline);
   bool under_way() const { return ticket_.held(); }
 
  private:
   void forget();
-  Reservation reservation(const wire::ReserveAnswer& answer, size_t chunk,
-                          Clock::time_point deadline);
+  Reservation reservation(const wire::ReserveAnswer& answer, size_t i, Clock::time_point deadline);
 
   const Space::Impl* space_ = nullptr;
   AttachmentRef attachment_;
   uint32_t header_bytes_ = 0;
   std::vector<size_t> chunks_;
+  std::vector<uint64_t> payload_bytes_;  // of each
   Ring::Ticket ticket_;
 };
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <deque>
 
+#include "client/encoding.hpp"
 #include "client/grant_impl.hpp"
 #include "client/reserve.hpp"
 #include "kernels/copy.hpp"
@@ -48,12 +49,14 @@ Status check_sources(const KeyChain& chain, std::span<const StoreSource> sources
 class Store {
  public:
   Store(const Space::Impl& space, const Space::Impl::Opened& opened, const KeyChain& chain,
-        std::span<const StoreSource> sources, Clock::time_point deadline)
+        std::span<const StoreSource> sources, Clock::time_point deadline, Encoding encoding)
       : space_(space),
         opened_(opened),
         chain_(*chain.impl()),
         sources_(sources),
         deadline_(deadline),
+        encoding_(encoding),
+        refused_(sources.size(), false),
         outcomes_(sources.size(), StoreOutcome::kFailed) {
     for (size_t i = sources.size(); i > 0; --i) waiting_.push_back(i - 1);
   }
@@ -65,14 +68,29 @@ class Store {
   // Indexes of sources, and what is under way for them.
   struct Asked {
     std::vector<size_t> sources;
+    std::vector<client::StoredAs> stored_as;
+    std::vector<std::vector<std::byte>> encoded;  // of lossless ones: their size is known only so
     Reserving reserving;
+
+    void drop_first(size_t count) {
+      const auto drop = [count](auto& list) {
+        list.erase(list.begin(), list.begin() + static_cast<ptrdiff_t>(count));
+      };
+      drop(sources);
+      drop(stored_as);
+      drop(encoded);
+    }
   };
   struct Committed {
     std::vector<size_t> sources;
     Committing committing;
   };
 
+  Status run_waiting();
   Status ask(Asked* asked);
+  client::StoredAs plan(size_t source, std::vector<std::byte>* encoded) const;
+  bool fill(const Asked& asked, size_t i, std::span<std::byte> payload, uint64_t* root,
+            kernels::Status* status) const;
   Status copy(Asked* asked, Committed* committed, bool* busy);
   void finish(Committed* committed);
   void give_back(Asked* asked);
@@ -83,20 +101,64 @@ class Store {
   const KeyChain::Impl& chain_;
   const std::span<const StoreSource> sources_;
   const Clock::time_point deadline_;
+  const Encoding encoding_;
+  std::vector<bool> refused_;   // by the codec: these are stored as they are
   std::deque<size_t> waiting_;  // sources not asked for yet, in order
+  std::deque<size_t> again_;    // to be asked for once more, without a codec
   std::vector<StoreOutcome> outcomes_;
   std::chrono::microseconds retry_after_{0};
 };
 
+// What a source will be, and for a lossless one its payload.
+client::StoredAs Store::plan(size_t source, std::vector<std::byte>* encoded) const {
+  const SpaceSpec& spec = space_.record->spec;
+  const client::StoredAs raw = {spec.chunk_bytes, wire::kCodecNone};
+  if (encoding_ == Encoding::kNone || refused_[source]) return raw;
+  client::StoredAs as = {0, static_cast<uint32_t>(encoding_)};
+  if (encoding_ == Encoding::kLossless) {
+    const auto payload = client::encode_lossless(sources_[source].fragments);
+    as.bytes = payload.size();
+    if (as.bytes > 0 && as.bytes < raw.bytes) encoded->assign(payload.begin(), payload.end());
+  } else {
+    as.bytes = client::stored_bytes(spec, encoding_);
+  }
+  return as.bytes > 0 && as.bytes < raw.bytes ? as : raw;
+}
+
+// Source i of a batch into its slot. False, and why: `status`.
+bool Store::fill(const Asked& asked, size_t i, std::span<std::byte> payload, uint64_t* root,
+                 kernels::Status* status) const {
+  const auto fragments = sources_[asked.sources[i]].fragments;
+  const uint32_t codec = asked.stored_as[i].codec;
+  *status = kernels::Status::kOk;
+  if (codec == wire::kCodecLossless) {
+    *root = kernels::copy_and_hash(payload.data(), asked.encoded[i].data(), payload.size());
+  } else if (codec == wire::kCodecNone) {
+    if (!kernels::gather_and_hash(payload.data(), payload.size(), fragments, root)) {
+      *status = kernels::Status::kLayout;
+    }
+  } else {
+    *status = client::encode_typed(space_.record->spec, static_cast<Encoding>(codec), fragments,
+                                   payload, root);
+  }
+  return *status == kernels::Status::kOk;
+}
+
 Status Store::ask(Asked* asked) {
   asked->sources.clear();
+  asked->stored_as.clear();
+  asked->encoded.clear();
   if (waiting_.empty()) return {};
   std::array<size_t, kBatch> chunks;
   const size_t count = std::min(kBatch, waiting_.size());
-  for (size_t i = 0; i < count; ++i) chunks[i] = sources_[waiting_[i]].chunk;
+  asked->encoded.resize(count);
+  for (size_t i = 0; i < count; ++i) {
+    chunks[i] = sources_[waiting_[i]].chunk;
+    asked->stored_as.push_back(plan(waiting_[i], &asked->encoded[i]));
+  }
   size_t taken = 0;
-  auto reserving =
-      Reserving::ask(space_, opened_, chain_, {chunks.data(), count}, deadline_, &taken);
+  auto reserving = Reserving::ask(space_, opened_, chain_, {chunks.data(), count}, deadline_,
+                                  &taken, asked->stored_as);
   if (!reserving) return reserving.error();
   for (size_t i = 0; i < taken; ++i) {
     asked->sources.push_back(waiting_.front());
@@ -122,8 +184,7 @@ Status Store::copy(Asked* asked, Committed* committed, bool* busy) {
       // This one and those behind it, whose grants end with this function, are asked for again.
       *busy = true;
       retry_after_ = one.retry_after;
-      asked->sources.erase(asked->sources.begin(),
-                           asked->sources.begin() + static_cast<ptrdiff_t>(i));
+      asked->drop_first(i);
       break;
     }
     if (one.outcome != StoreOutcome::kStored) continue;
@@ -131,8 +192,14 @@ Status Store::copy(Asked* asked, Committed* committed, bool* busy) {
     if (client::passed(deadline_)) continue;
     const auto payload = one.grant.payload();
     uint64_t root = 0;
-    if (!kernels::gather_and_hash(payload.data(), payload.size(), sources_[source].fragments,
-                                  &root)) {
+    kernels::Status filled;
+    if (!fill(*asked, i, payload, &root, &filled)) {
+      if (filled == kernels::Status::kNotFinite) {  // the grant ends here
+        refused_[source] = true;
+        again_.push_back(source);
+        continue;
+      }
+      if (filled == kernels::Status::kSize) return Error(Code::kOutOfMemory, "no memory to encode");
       return Error(Code::kInvalidArgument, "a fragment list changed during the store");
     }
     items[count] = {one.grant.impl()->place, root, true};
@@ -173,6 +240,15 @@ void Store::wait_busy() {
 }
 
 Status Store::run() {
+  for (;;) {
+    if (Status status = run_waiting(); !status || again_.empty()) return status;
+    // Their first grants went back with the batch that held them.
+    waiting_.swap(again_);
+    again_.clear();
+  }
+}
+
+Status Store::run_waiting() {
   Asked current;
   Asked next;
   Committed last;
@@ -231,9 +307,13 @@ void count_stored(const Space::Impl& space, const client::Attachment& attachment
 
 Result<std::vector<StoreOutcome>> Space::store(const KeyChain& chain,
                                                std::span<const StoreSource> sources,
-                                               Clock::time_point deadline) const {
+                                               Clock::time_point deadline,
+                                               const StoreOptions& options) const {
   if (impl_->core->forked()) return client::forked_error();
   if (!impl_->fits(chain)) return Impl::wrong_chain();
+  if (Status s = client::check_encoding(impl_->record->spec, options.encoding); !s) {
+    return s.error();
+  }
   if (Status s = check_sources(chain, sources, impl_->record->spec.chunk_bytes); !s) {
     return s.error();
   }
@@ -249,7 +329,7 @@ Result<std::vector<StoreOutcome>> Space::store(const KeyChain& chain,
       return failed;
     }
     const Clock::time_point began = Clock::now();
-    Store store(*impl_, opened, chain, sources, deadline);
+    Store store(*impl_, opened, chain, sources, deadline, options.encoding);
     const Status status = store.run();
     if (status.code() == Code::kInvalidArgument) return status.error();
     std::vector<StoreOutcome> outcomes = store.take_outcomes();

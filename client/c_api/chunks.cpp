@@ -60,7 +60,10 @@ int32_t kvtier_match_payload(const kvtier_match* match, size_t i, const void** p
   if (match == nullptr || payload == nullptr || bytes == nullptr) return KVTIER_INVALID_ARGUMENT;
   if (i >= match->match.chunks()) return KVTIER_INVALID_ARGUMENT;
   const auto found = match->match.payload(i);
-  if (found.data() == nullptr) return KVTIER_FORKED;
+  if (found.data() == nullptr) {  // stored in a codec, if not in a forked process
+    return match->match.check().code() == kvtier::Code::kForked ? KVTIER_FORKED
+                                                                : KVTIER_UNSUPPORTED;
+  }
   *payload = found.data();
   *bytes = found.size();
   return KVTIER_OK;

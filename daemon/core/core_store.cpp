@@ -57,7 +57,8 @@ void compose_header(const Space& space, const ReserveRequest& request, uint32_t 
 bool Core::valid_reserve(const Space& space, const ReserveRequest& request) const {
   const wire::ReserveArg& arg = request.arg;
   return arg.payload_bytes > 0 && arg.payload_bytes <= space.spec.chunk_bytes_max &&
-         (arg.key.lo != 0 || arg.key.hi != 0) && arg.codec == wire::kCodecNone &&
+         (arg.key.lo != 0 || arg.key.hi != 0) &&
+         wire::codec_fits(arg.codec, static_cast<wire::PayloadKind>(space.spec.kind)) &&
          request.tokens.size() <= space.spec.tokens_per_chunk &&
          wire::extra_ids_offset(static_cast<uint32_t>(request.tokens.size())) +
                  request.extra_ids.size() * 8 <=
@@ -114,6 +115,10 @@ void Core::reserve_one(Session& session, Tenant& tenant, Space& space,
     if (!tenant.index->host_place(entry).empty()) return say(ReserveOutcome::kPresent);
     // Below only: whoever computed it again may store it, which is cheaper than to read it.
     if (tenant.promoting.contains(entry)) return say(ReserveOutcome::kInProgress);
+    // In another codec below: an entry has one size, so what is there stays.
+    if (tenant.index->facts(entry).payload_bytes != request.arg.payload_bytes) {
+      return say(ReserveOutcome::kPresent);
+    }
   }
   const auto granted = granted_by_key_.find(key.lo);
   if (granted != granted_by_key_.end()) {

@@ -35,7 +35,7 @@ struct PromotionCheck {
         header.fingerprint_lo == due.space.lo && header.fingerprint_hi == due.space.hi &&
         header.payload_bytes == due.payload_bytes && header.checksum == due.checksum &&
         header.position == due.position && header.tokens <= due.tokens &&
-        header.codec == wire::kCodecNone && (header.flags & wire::kHeaderHasChecksum) != 0;
+        header.codec <= wire::kCodecLossless && (header.flags & wire::kHeaderHasChecksum) != 0;
     if (!same || header.header_checksum != wire::header_checksum_of(slot, due.header_bytes)) {
       return Verdict::kHeader;
     }

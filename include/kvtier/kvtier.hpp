@@ -81,7 +81,25 @@ struct SpaceSpec {
   uint32_t shard = 0;             // this one of
   uint32_t shards = 1;            // 1 .. 64 (tensor, pipeline and context parallel together)
   uint64_t chunk_bytes = 0;       // payload of a full chunk, 1 .. 128 MiB
+  // kTyped: the fragments of a chunk, in order, are [layer][key, value][token][head][dim] of bf16
+  // or f16 (one plane instead of two for an MLA latent), so that it can be stored in any codec.
   wire::PayloadKind kind = wire::PayloadKind::kOpaque;
+};
+
+// How a store writes chunks (docs/kernels.md, "Codecs"). Not a part of what a space is: chunks of
+// one prefix may be in different codecs, and a load gives the engine's elements whatever they are
+// in.
+enum class Encoding : uint32_t {
+  kNone = 0,
+  kFp8TokenHead = 1,
+  kFp8Tensor = 2,
+  kInt8 = 3,
+  kInt4 = 4,
+  kLossless = 5,  // the only one that opaque spaces take
+};
+
+struct StoreOptions {
+  Encoding encoding = Encoding::kNone;
 };
 
 // An id that is part of what the KV depends on besides token ids: a LoRA adapter, an image hash, a
@@ -147,7 +165,8 @@ class KVTIER_API Match {
   MissReason ended() const;     // why no more
 
   // The payload of leased chunk i (i < chunks()), in place. Bytes may be acted on only after a
-  // check() that follows the last read. Empty when its memory could not be mapped.
+  // check() that follows the last read. Empty when its memory could not be mapped, and for a chunk
+  // that is stored in a codec: load() it.
   std::span<const std::byte> payload(size_t i) const;
 
   // Ok when every byte read through this Match so far was the chunk's. Errors: revoked,
@@ -424,10 +443,13 @@ class KVTIER_API Space {
 
   // reserve, gather with checksum, commit: for all sources, eight grants in flight, sources last
   // first (tail to head) so that heads outlive tails. Waits on busy until the deadline.
-  // Outcomes in the order of `sources`. Errors: invalid_argument, forked, out_of_memory.
+  // Outcomes in the order of `sources`. Errors: invalid_argument (an encoding that the space does
+  // not take, too), forked, out_of_memory. A chunk that its encoding refuses (NaN, infinity) or
+  // does not make smaller is stored as it is.
   Result<std::vector<StoreOutcome>> store(const KeyChain& chain,
                                           std::span<const StoreSource> sources,
-                                          Clock::time_point deadline) const;
+                                          Clock::time_point deadline,
+                                          const StoreOptions& options = {}) const;
 
   // The longest prefix, wherever it lies, straight into the engine's memory: targets are
   // consecutive chunks of the chain (LoadTarget::chunk is the index in the chain here). What is in

@@ -418,6 +418,7 @@ wire::ReserveAnswer FakeDaemon::grant_slot(Client* client, uint32_t space,
   header.fingerprint_lo = fingerprint.lo;
   header.fingerprint_hi = fingerprint.hi;
   header.payload_bytes = argument.payload_bytes;
+  header.codec = argument.codec;
   std::memcpy(header.engine_hash, argument.engine_hash, sizeof header.engine_hash);
   header.tokens = argument.tokens;
   header.extra_ids = argument.extra_ids;

@@ -54,7 +54,7 @@ class Engine {
   }
 
   // The number of chunks that are there afterwards.
-  size_t store(uint32_t prompt, size_t chunks) const {
+  size_t store(uint32_t prompt, size_t chunks, Encoding encoding = Encoding::kNone) const {
     const auto keys = chain(prompt, chunks);
     if (!keys.ok()) return 0;
     std::vector<std::vector<std::byte>> payloads(chunks);
@@ -65,7 +65,7 @@ class Engine {
       fragments[i] = {payloads[i].data(), kChunkBytes};
       sources[i] = {i, {&fragments[i], 1}};
     }
-    const auto outcomes = space_->store(*keys, sources, soon());
+    const auto outcomes = space_->store(*keys, sources, soon(), {.encoding = encoding});
     if (!outcomes.ok()) return 0;
     size_t there = 0;
     for (const StoreOutcome outcome : *outcomes) {
@@ -140,6 +140,23 @@ TEST_F(ClientLibrary, AChunkThatOneProcessStoredAnotherLoads) {
   EXPECT_EQ(reader.load(2, 4).chunks, 0u);
   writer.line().say('e');
   EXPECT_EQ(writer.process().wait(), 0);
+}
+
+TEST_F(ClientLibrary, ChunksInACodecAreLoadedByAnotherProcessBesideThoseInNone) {
+  // The first chunks as they are, all behind them lossless: one prefix in two codecs.
+  Child writer = engine([](Engine& engine) {
+    return engine.store(1, 4) == 4 && engine.store(1, 10, Encoding::kLossless) == 10;
+  });
+  Engine reader(socket());
+  ASSERT_TRUE(reader.ready());
+  const Engine::Loaded loaded = reader.load(1, 10);
+  EXPECT_EQ(loaded.chunks, 10u);
+  EXPECT_EQ(loaded.wrong_bytes, 0u);
+  // In place: only what is as it was given.
+  const auto match = reader.space().match(*reader.chain(1, 10));
+  ASSERT_TRUE(match.ok());
+  EXPECT_EQ(match->payload(3).size(), kChunkBytes);
+  EXPECT_TRUE(match->payload(4).empty());
 }
 
 TEST_F(ClientLibrary, LeasesAndGrantsOfAKilledProcessReturnWithinASecond) {

@@ -82,8 +82,16 @@ static_assert(sizeof(Place) == 8);
 // How a payload may be treated: opaque bytes, or a typed tensor that a codec understands.
 enum class PayloadKind : uint32_t { kOpaque = 0, kTyped = 1 };
 
-// Codecs of a payload. 0 is the engine's own bytes; others arrive with the codec kernels.
+// Codecs of a payload (docs/kernels.md). 0 is the engine's own bytes; 1 to 4 (fp8, fp8 by tensor,
+// int8, int4) are for typed payloads; 5 is lossless, for any payload of 2-byte floats.
 inline constexpr uint32_t kCodecNone = 0;
+inline constexpr uint32_t kCodecLossless = 5;
+
+// Whether chunks of such a space may be stored in the codec.
+constexpr bool codec_fits(uint32_t codec, PayloadKind kind) {
+  return codec == kCodecNone || codec == kCodecLossless ||
+         (codec < kCodecLossless && kind == PayloadKind::kTyped);
+}
 
 constexpr uint64_t round_up(uint64_t value, uint64_t unit) {
   return (value + unit - 1) / unit * unit;
