@@ -181,7 +181,7 @@ void Core::touch_below(Tenant& tenant, uint32_t entry) {
   if (place == 0) return;
   const TierChunk chunk = lower_chunk(tenant, entry);
   lower_policy_of(tenant, wire::slot_bytes_for(chunk.header_bytes + chunk.payload_bytes))
-      .touched(place);
+      .touched(place, lower_.notes[place].position);
 }
 
 void Core::poll_tier() {

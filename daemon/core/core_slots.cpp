@@ -273,7 +273,7 @@ void Core::touch_slot(Tenant& tenant, SlotId slot) {
   ++counters_.touches;
   const uint64_t now = clock_.now_ns();
   const auto touch = [&](SlotId one) {
-    policy_of(tenant, host_->segment_of(one).slot_bytes).touched(one);
+    policy_of(tenant, host_->segment_of(one).slot_bytes).touched(one, host_->slots()[one].position);
     notes_[one].since_ns = now;
     host_->slots()[one].last_use_ns.store(now, std::memory_order_relaxed);
     if (notes_[one].held_until_ns != 0) end_hold(one);

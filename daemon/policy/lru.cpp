@@ -14,14 +14,19 @@ void LruPolicy::link_newest(SlotId slot) {
   newest_ = slot;
 }
 
-void LruPolicy::link_oldest(SlotId slot) {
-  links_[slot] = {kNoSlot, oldest_};
-  (oldest_ == kNoSlot ? newest_ : links_[oldest_].older) = slot;
-  oldest_ = slot;
+// Behind all that were said to be over, before the rest: hints come tail to head, as uses do.
+void LruPolicy::link_ended(SlotId slot) {
+  const SlotId older = ended_newest_;
+  const SlotId newer = older == kNoSlot ? oldest_ : links_[older].newer;
+  links_[slot] = {older, newer};
+  (older == kNoSlot ? oldest_ : links_[older].newer) = slot;
+  (newer == kNoSlot ? newest_ : links_[newer].older) = slot;
+  ended_newest_ = slot;
 }
 
 void LruPolicy::unlink(SlotId slot) {
   const Links links = links_[slot];
+  if (slot == ended_newest_) ended_newest_ = links.older;
   (links.older == kNoSlot ? oldest_ : links_[links.older].newer) = links.newer;
   (links.newer == kNoSlot ? newest_ : links_[links.newer].older) = links.older;
   links_[slot] = {};
@@ -33,8 +38,8 @@ void LruPolicy::inserted(SlotId slot, const ChunkFacts&) {
   link_newest(slot);
 }
 
-void LruPolicy::touched(SlotId slot) {
-  if (!resident(slot) || slot == newest_) return;
+void LruPolicy::touched(SlotId slot, uint32_t) {
+  if (!resident(slot) || (slot == newest_ && slot != ended_newest_)) return;
   unlink(slot);
   link_newest(slot);
 }
@@ -55,7 +60,7 @@ void LruPolicy::hinted(SlotId slot, Outlook outlook) {
   if (!resident(slot)) return;
   unlink(slot);
   if (outlook == Outlook::kNever) {
-    link_oldest(slot);
+    link_ended(slot);
   } else {
     link_newest(slot);
   }

@@ -1,7 +1,12 @@
 // The table of policies: adding one is a row here. Core thread.
 #include "daemon/policy/policy.hpp"
 
+#include "daemon/policy/adaptive.hpp"
+#include "daemon/policy/arc.hpp"
+#include "daemon/policy/classes_policy.hpp"
+#include "daemon/policy/gdsf.hpp"
 #include "daemon/policy/lru.hpp"
+#include "daemon/policy/s3fifo.hpp"
 
 namespace kvtier::daemon {
 
@@ -10,8 +15,20 @@ struct Row {
   const char* name;
   std::unique_ptr<Policy> (*make)();
 };
+template <typename T>
+std::unique_ptr<Policy> make() {
+  return std::make_unique<T>();
+}
 constexpr Row kPolicies[] = {
-    {"lru", []() -> std::unique_ptr<Policy> { return std::make_unique<LruPolicy>(); }},
+    {"default", make<AdaptivePolicy>},
+    {"lru", make<LruPolicy>},
+    {"arc", make<ArcPolicy>},
+    {"reuse",
+     []() -> std::unique_ptr<Policy> {
+       return std::make_unique<ClassesPolicy>(ClassesPolicy::Order::kReuse);
+     }},
+    {"s3-fifo", make<S3FifoPolicy>},
+    {"gdsf", make<GdsfPolicy>},
 };
 }  // namespace
 
@@ -24,7 +41,7 @@ Result<std::unique_ptr<Policy>> make_policy(std::string_view name) {
 }
 
 const char* policy_names() {
-  return "lru";
+  return "default, lru, arc, reuse, s3-fifo, gdsf";
 }
 
 }  // namespace kvtier::daemon

@@ -37,7 +37,7 @@ class Policy {
   // A chunk came into the tier; it counts as used now.
   virtual void inserted(SlotId slot, const ChunkFacts& facts) = 0;
   // A resident chunk was used. Paths arrive tail to head, so heads end up more recent than tails.
-  virtual void touched(SlotId slot) = 0;
+  virtual void touched(SlotId slot, uint32_t position) = 0;
   // It left: by eviction (a policy may remember its key), or dropped for another reason.
   virtual void removed(SlotId slot, Removal how) = 0;
   // Up to out.size() chunks in the order they should go, none that the filter refuses; returns how
@@ -46,6 +46,10 @@ class Policy {
   // Advice about a resident chunk: kSoon keeps it longer, kNever makes it go first.
   enum class Outlook : uint8_t { kNever, kSoon };
   virtual void hinted(SlotId slot, Outlook outlook) = 0;
+
+  // Hits expected of a resident chunk per use of the tier, where the policy knows: what a tier
+  // below is asked to hold first. Negative: it does not know.
+  virtual float worth(SlotId) const { return -1; }
 };
 
 // By its configured name. Errors: not_found with the names there are.

@@ -62,9 +62,10 @@ struct Command {
 // Every command, in the order of the help.
 std::span<const Command* const> command_table();
 
-// In tools/verify, tools/replay and tools/bench.
+// In tools/verify, tools/replay, tools/simulate and tools/bench.
 const Command& verify_command();
 const Command& replay_command();
+const Command& simulate_command();
 const Command& bench_command();
 
 }  // namespace kvtier::tools

@@ -19,8 +19,9 @@ std::span<const Command* const> command_table() {
       &explain_command(),        &doctor_command(),
       &events_command(),         &dump_command(),
       &verify_command(),         &replay_command(),
-      &bench_command(),          &metrics_command(),
-      &version_command(),        &completion_command(),
+      &simulate_command(),       &bench_command(),
+      &metrics_command(),        &version_command(),
+      &completion_command(),
   };
   return kTable;
 }

@@ -253,7 +253,8 @@ CommandRun setup(Options& options) {
   options.value("--host-chunks", wanted->host_chunks, "Exactly so many chunks stay findable");
   options.size("--nvme-bytes", wanted->nvme_bytes, "NVMe of the spawned daemon, in its folder");
   options.value("--nvme-chunks", wanted->nvme_chunks, "The same, with room for so many chunks");
-  options.value("--policy", wanted->policy, "Eviction policy").choices({"lru"});
+  options.value("--policy", wanted->policy, "Eviction policy")
+      .choices({"default", "lru", "arc", "reuse", "s3-fifo", "gdsf"});
   options
       .value("--spawn", wanted->spawn, "Start a daemon with its files in this folder, and stop it")
       .not_empty()

@@ -27,8 +27,8 @@ std::vector<SlotId> victims(Policy& policy, size_t count, std::set<SlotId> refus
 TEST(Lru, TheLeastRecentlyUsedGoesFirst) {
   LruPolicy lru;
   for (SlotId slot = 0; slot < 4; ++slot) lru.inserted(slot, {});
-  lru.touched(0);
-  lru.touched(2);
+  lru.touched(0, 0);
+  lru.touched(2, 0);
   EXPECT_EQ(victims(lru, 4), (std::vector<SlotId>{1, 3, 0, 2}));
   EXPECT_EQ(victims(lru, 2), (std::vector<SlotId>{1, 3}));
 }
@@ -51,7 +51,7 @@ TEST(Lru, RemovedSlotsMayComeBackAsOtherChunks) {
   lru.inserted(7, {});
   lru.inserted(8, {});
   lru.removed(7, Removal::kEvicted);
-  lru.touched(7);
+  lru.touched(7, 0);
   EXPECT_EQ(victims(lru, 4), (std::vector<SlotId>{8}));
   lru.inserted(7, {});
   EXPECT_EQ(victims(lru, 4), (std::vector<SlotId>{8, 7}));

@@ -1,0 +1,70 @@
+// Choosing among orders by ghost caches. Core thread.
+#include "daemon/policy/adaptive.hpp"
+
+#include <algorithm>
+#include <bit>
+
+#include "daemon/policy/arc.hpp"
+#include "daemon/policy/lru.hpp"
+
+namespace kvtier::daemon {
+
+namespace {
+// What counts as of late: uses whose weight halves in eight times the tier's size, as for reuse
+// times, and not under so many uses, a few dozen long prompts.
+constexpr double kUsesMin = 32768;
+constexpr double kHalfLifeSizes = 8;
+// Another order must have hit so much more: less is noise, and changing has a price.
+constexpr double kBetter = 1.01;
+constexpr double kBetterUses = 0.001;
+}  // namespace
+
+AdaptivePolicy::AdaptivePolicy()
+    : ClassesPolicy(Order::kLru),
+      ghosts_{GhostCache(std::make_unique<LruPolicy>()), GhostCache(std::make_unique<ArcPolicy>()),
+              GhostCache(std::make_unique<ClassesPolicy>(Order::kReuse))} {}
+
+// Paths come tail to head. A hit counts only if all before it in the chain are hits, too: hits
+// wait until their path has ended, and a miss nearer to the head takes them back.
+void AdaptivePolicy::sampled(uint32_t tag, const ChunkFacts& facts) {
+  const uint64_t capacity = std::max<uint64_t>(lists_.size() >> sample_shift_, 1);
+  if (facts.position >= position_) end_path();
+  position_ = facts.position;
+  for (size_t i = 0; i < kOrders; ++i) {
+    if (ghosts_[i].used(tag, facts, capacity)) {
+      ++pending_[i];
+    } else {
+      pending_[i] = 0;
+    }
+  }
+  uses_ += 1;
+}
+
+void AdaptivePolicy::sampled_hint(uint32_t tag, Outlook outlook) {
+  for (GhostCache& ghost : ghosts_) ghost.hinted(tag, outlook);
+}
+
+void AdaptivePolicy::end_path() {
+  for (size_t i = 0; i < kOrders; ++i) hits_[i] += pending_[i];
+  pending_ = {};
+  choose_order();
+}
+
+void AdaptivePolicy::choose_order() {
+  const auto sampled_size = static_cast<double>(lists_.size() >> sample_shift_);
+  const double window =
+      std::max(kHalfLifeSizes * sampled_size, kUsesMin / static_cast<double>(1u << sample_shift_));
+  if (uses_ > 2 * window) {
+    uses_ /= 2;
+    for (double& hits : hits_) hits /= 2;
+  }
+  const auto best =
+      static_cast<size_t>(std::max_element(hits_.begin(), hits_.end()) - hits_.begin());
+  const auto current = static_cast<size_t>(order_);
+  if (hits_[best] > hits_[current] * kBetter + uses_ * kBetterUses + 8) {
+    order_ = static_cast<Order>(best);
+  }
+  once_share_ = static_cast<const ArcPolicy&>(ghosts_[1].policy()).once_share();
+}
+
+}  // namespace kvtier::daemon
