@@ -194,7 +194,9 @@ constexpr std::array kOptions = {
               .kind = ValueKind::kChoice,
               .default_text = "lru",
               .choices = "default|lru|arc|reuse|s3-fifo|gdsf",
-              .help = "The order in which chunks are evicted.",
+              .reload = Reload::kLive,
+              .help = "The order in which chunks are evicted; \"default\" chooses one by what "
+                      "would have hit.",
               .field = in<&C::host, &C::Host::policy>},
     OptionRow{.name = "host.reclaim_batch",
               .kind = ValueKind::kCount,

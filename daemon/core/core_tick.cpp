@@ -76,9 +76,45 @@ void Core::publish_costs() {
   }
 }
 
+namespace {
+struct AnySlot final : VictimFilter {
+  bool may_evict(SlotId) const override { return true; }
+};
+
+// Another policy takes over what is resident in the order in which the old one would have let it
+// go.
+template <typename FactsOf>
+void change_policy(std::unique_ptr<Policy>& policy, const std::string& name, size_t resident_max,
+                   const FactsOf& facts_of) {
+  std::vector<SlotId> order(resident_max);
+  order.resize(policy->victims(order, AnySlot()));
+  policy = std::move(make_policy(name)).value();  // the configuration allows no unknown name
+  for (const SlotId slot : order) policy->inserted(slot, facts_of(slot));
+}
+}  // namespace
+
 void Core::apply_config(const Config& config) {
   // Only what may change while running: the caller has checked that nothing else differs.
+  const bool other_policy = config.host.policy != config_.host.policy;
   config_ = config;
+  for (const std::unique_ptr<Tenant>& tenant : tenants_) {
+    if (!other_policy) break;
+    for (auto& [slot_bytes, policy] : tenant->policies) {
+      change_policy(policy, config.host.policy, tenant->chunks, [&](SlotId slot) {
+        const SlotRecord& record = host_->slots()[slot];
+        const Space* space = find_space(*tenant, record.space);
+        return ChunkFacts{record.key, record.position,
+                          space == nullptr ? 0 : space->spec.tokens_per_chunk,
+                          record.payload_bytes};
+      });
+    }
+    for (auto& [slot_bytes, policy] : tenant->lower_policies) {
+      change_policy(policy, config.host.policy, tenant->lower_chunks, [&](TierPlace place) {
+        const TierChunk chunk = lower_chunk(*tenant, lower_.notes[place].entry);
+        return ChunkFacts{chunk.key, chunk.position, chunk.tokens, chunk.payload_bytes};
+      });
+    }
+  }
   for (const std::unique_ptr<Tenant>& tenant : tenants_) {
     uint64_t share = config.tenants.host_share_ppm;
     uint64_t bytes_max = config.tenants.host_bytes_max;

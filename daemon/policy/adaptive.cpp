@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <bit>
 
-#include "daemon/policy/arc.hpp"
 #include "daemon/policy/lru.hpp"
 
 namespace kvtier::daemon {
@@ -21,17 +20,16 @@ constexpr double kBetterUses = 0.001;
 
 AdaptivePolicy::AdaptivePolicy()
     : ClassesPolicy(Order::kLru),
-      ghosts_{GhostCache(std::make_unique<LruPolicy>()), GhostCache(std::make_unique<ArcPolicy>()),
+      ghosts_{GhostCache(std::make_unique<LruPolicy>()),
               GhostCache(std::make_unique<ClassesPolicy>(Order::kReuse))} {}
 
 // Paths come tail to head. A hit counts only if all before it in the chain are hits, too: hits
 // wait until their path has ended, and a miss nearer to the head takes them back.
 void AdaptivePolicy::sampled(uint32_t tag, const ChunkFacts& facts) {
-  const uint64_t capacity = std::max<uint64_t>(lists_.size() >> sample_shift_, 1);
   if (facts.position >= position_) end_path();
   position_ = facts.position;
   for (size_t i = 0; i < kOrders; ++i) {
-    if (ghosts_[i].used(tag, facts, capacity)) {
+    if (ghosts_[i].used(tag, facts)) {
       ++pending_[i];
     } else {
       pending_[i] = 0;
@@ -45,7 +43,11 @@ void AdaptivePolicy::sampled_hint(uint32_t tag, Outlook outlook) {
 }
 
 void AdaptivePolicy::end_path() {
-  for (size_t i = 0; i < kOrders; ++i) hits_[i] += pending_[i];
+  const uint64_t capacity = std::max<uint64_t>(lists_.size() >> sample_shift_, 1);
+  for (size_t i = 0; i < kOrders; ++i) {
+    hits_[i] += pending_[i];
+    ghosts_[i].trim(capacity);
+  }
   pending_ = {};
   choose_order();
 }
@@ -64,7 +66,6 @@ void AdaptivePolicy::choose_order() {
   if (hits_[best] > hits_[current] * kBetter + uses_ * kBetterUses + 8) {
     order_ = static_cast<Order>(best);
   }
-  once_share_ = static_cast<const ArcPolicy&>(ghosts_[1].policy()).once_share();
 }
 
 }  // namespace kvtier::daemon

@@ -1,7 +1,6 @@
 // The default policy: the order of ClassesPolicy whose ghost cache has hit most of late. Begins
-// with LRU, which is hard to beat where sessions come back soon; ARC is better where the live
-// contexts exceed the tier, reuse classes where few chunks are used again. Core thread. 24 bytes a
-// slot, and under 2 MiB for sample and ghosts.
+// with LRU, which is hard to beat where sessions come back soon; reuse times are better where few
+// chunks are used again. Core thread. 24 bytes a slot, and under 2 MiB for sample and ghosts.
 #pragma once
 
 #include <array>
@@ -17,7 +16,7 @@ class AdaptivePolicy final : public ClassesPolicy {
   Order order() const { return order_; }
 
  private:
-  static constexpr size_t kOrders = 3;
+  static constexpr size_t kOrders = 2;
 
   void sampled(uint32_t tag, const ChunkFacts& facts) override;
   void sampled_hint(uint32_t tag, Outlook outlook) override;

@@ -7,10 +7,6 @@
 
 namespace kvtier::daemon {
 
-double ArcPolicy::once_share() const {
-  return capacity_ == 0 ? 0.5 : once_target_ / static_cast<double>(capacity_);
-}
-
 void ArcPolicy::forget_oldest(bool again) {
   by_tag_.erase(lost_[again].front());
   lost_[again].pop_front();

@@ -20,9 +20,6 @@ class ArcPolicy final : public Policy {
   size_t victims(std::span<SlotId> out, const VictimFilter& filter) override;
   void hinted(SlotId slot, Outlook outlook) override;
 
-  // The share of the tier that what was used once may have.
-  double once_share() const;
-
  private:
   static constexpr uint32_t kOnce = 0, kAgain = 1, kEnded = 2;
   struct Lost {

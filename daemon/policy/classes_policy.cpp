@@ -15,17 +15,15 @@ struct ClassesPolicy::Cursors {
   std::array<std::array<SlotId, kPerList>, SlotLists::kLists> next;
   std::array<std::array<SlotId, kPerList>, SlotLists::kLists> first;  // where each began
   std::array<uint32_t, SlotLists::kLists> used{};                     // of each
-  double once_left = 0;
-  double again_left = 0;
 };
 
 // One use more. Up to four they are counted, from there on in half octaves (6, 8, 12, 16 ... 192),
 // by chance: 4 bits tell a prompt that all sessions share from one that a long session keeps using.
-uint32_t ClassesPolicy::one_more(uint32_t list, uint32_t tag) const {
+uint32_t ClassesPolicy::one_more(uint32_t list) const {
   const uint32_t uses = list % kEnded;
   if (uses == kUsesMax) return uses;
   const uint32_t rare = uses < 4 ? 0 : (uses - 2) / 2;  // one use in 2^rare makes the next class
-  const uint32_t chance = ((now_ + tag) * 0x9E3779B1u) >> 16;
+  const uint32_t chance = (path_began_ * 0x9E3779B1u) >> 16;
   return (chance & ((1u << rare) - 1)) == 0 ? uses + 1 : uses;
 }
 
@@ -51,7 +49,7 @@ void ClassesPolicy::inserted(SlotId slot, const ChunkFacts& facts) {
   if (lists_.resident(slot)) lists_.remove(slot);
   const uint32_t tag = tag_of_key(facts.key);
   const TagTable::Place* known = evicted_.find(tag);
-  const uint32_t uses = known == nullptr ? 1 : one_more(known->list, tag);
+  const uint32_t uses = known == nullptr ? 1 : one_more(known->list);
   used(slot, tag, uses);
 }
 
@@ -59,7 +57,7 @@ void ClassesPolicy::touched(SlotId slot, uint32_t position) {
   if (!lists_.resident(slot)) return;
   count(position);
   const uint32_t tag = lists_.tag_of(slot);
-  const uint32_t uses = one_more(lists_.list_of(slot), tag);
+  const uint32_t uses = one_more(lists_.list_of(slot));
   lists_.remove(slot);
   used(slot, tag, uses);
 }
@@ -107,9 +105,6 @@ void ClassesPolicy::advance(Cursors& cursors, const Choice& chosen, const Victim
 
 // Of the candidates the one to go next; kNoSlot when there is none.
 ClassesPolicy::Choice ClassesPolicy::choose(const Cursors& cursors) const {
-  const bool once = cursors.once_left > 0 &&
-                    (cursors.once_left > once_share_ * static_cast<double>(lists_.size()) ||
-                     cursors.again_left <= 0);
   Choice best, ended;
   for (uint32_t list = 0; list < SlotLists::kLists; ++list) {
     for (uint32_t i = 0; i < cursors.used[list]; ++i) {
@@ -118,7 +113,6 @@ ClassesPolicy::Choice ClassesPolicy::choose(const Cursors& cursors) const {
       const uint32_t age = age_of(slot);
       const Choice one{list, i, slot, age, times_.worth(list, age)};
       if (list >= kEnded && (ended.slot == kNoSlot || one.worth < ended.worth)) ended = one;
-      if (order_ == Order::kArc && (list % kEnded == 1) != once) continue;
       const bool worse = order_ == Order::kReuse && one.worth != best.worth ? one.worth < best.worth
                                                                             : age > best.age;
       if (best.slot == kNoSlot || worse) best = one;
@@ -154,8 +148,6 @@ size_t ClassesPolicy::victims(std::span<SlotId> out, const VictimFilter& filter)
   Cursors cursors;
   for (uint32_t list = 0; list < SlotLists::kLists; ++list) {
     look(cursors, list, filter);
-    double& left = list % kEnded == 1 ? cursors.once_left : cursors.again_left;
-    if (cursors.used[list] > 0) left += static_cast<double>(lists_.size(list));
   }
   size_t count = 0;
   while (count < out.size()) {
@@ -163,9 +155,6 @@ size_t ClassesPolicy::victims(std::span<SlotId> out, const VictimFilter& filter)
     if (next.slot == kNoSlot) break;
     out[count++] = next.slot;
     advance(cursors, next, filter);
-    double& left = next.list % kEnded == 1 ? cursors.once_left : cursors.again_left;
-    left -= 1;
-    if (order_ == Order::kArc && cursors.next[next.list][0] == kNoSlot) left = 0;
   }
   return count;
 }

@@ -1,9 +1,9 @@
-// Chunks in classes by how often they were used, with what is remembered of evicted ones, and three
-// orders over them: the least recently used of all; ARC's (used once against used again); or the
-// class and age that are least worth keeping, by the reuse times learnt. The orders share all
-// state, so that one can take over from another at any moment. Advice that a session ended makes a
-// class of its own: how far such advice can be trusted is learnt like everything else. Core thread.
-// 24 bytes a slot (16 in lists, 8 for an evicted key), and under 400 KiB for the sample.
+// Chunks in classes by how often they were used, with what is remembered of evicted ones, and two
+// orders over them: the least recently used of all, or the class and age that are least worth
+// keeping, by the reuse times learnt. The orders share all state, so that one can take over from
+// the other at any moment. Advice that a session ended makes a class of its own: how far such
+// advice can be trusted is learnt like everything else. Core thread. 24 bytes a slot (16 in lists,
+// 8 for an evicted key), and under 400 KiB for the sample.
 #pragma once
 
 #include "daemon/policy/policy.hpp"
@@ -14,7 +14,7 @@ namespace kvtier::daemon {
 
 class ClassesPolicy : public Policy {
  public:
-  enum class Order : uint8_t { kLru, kArc, kReuse };
+  enum class Order : uint8_t { kLru, kReuse };
   explicit ClassesPolicy(Order order) : order_(order) {}
 
   void inserted(SlotId slot, const ChunkFacts& facts) override;
@@ -33,7 +33,6 @@ class ClassesPolicy : public Policy {
   virtual void sampled_hint(uint32_t, Outlook) {}
 
   Order order_;
-  double once_share_ = 0.5;  // ARC's target
   SlotLists lists_;
   uint32_t sample_shift_ = 0;  // one key in 2^shift is sampled
 
@@ -55,7 +54,7 @@ class ClassesPolicy : public Policy {
   uint32_t age_of(SlotId slot) const {
     return (now_ - lists_.moment_of(slot)) & SlotLists::kMomentMask;
   }
-  uint32_t one_more(uint32_t list, uint32_t tag) const;
+  uint32_t one_more(uint32_t list) const;
   void count(uint32_t position);
   void used(SlotId slot, uint32_t tag, uint32_t uses);
   void look(Cursors& cursors, uint32_t list, const VictimFilter& filter);

@@ -1,6 +1,9 @@
 // A cache of keys without bytes. Core thread.
 #include "daemon/policy/ghost_cache.hpp"
 
+#include <algorithm>
+#include <array>
+
 namespace kvtier::daemon {
 
 namespace {
@@ -9,20 +12,26 @@ struct AnySlot final : VictimFilter {
 };
 }  // namespace
 
-bool GhostCache::used(uint32_t tag, const ChunkFacts& facts, uint64_t capacity) {
+void GhostCache::trim(uint64_t capacity) {
+  std::array<SlotId, 64> victims;
+  while (slots_.size() > capacity) {
+    const size_t wanted = std::min<size_t>(slots_.size() - capacity, victims.size());
+    const size_t found = policy_->victims(std::span(victims).first(wanted), AnySlot());
+    if (found == 0) return;
+    for (size_t i = 0; i < found; ++i) {
+      policy_->removed(victims[i], Removal::kEvicted);
+      slots_.erase(tags_[victims[i]]);
+      free_.push_back(victims[i]);
+    }
+  }
+}
+
+bool GhostCache::used(uint32_t tag, const ChunkFacts& facts) {
   const auto found = slots_.find(tag);
   if (found != slots_.end()) {
     policy_->touched(found->second, facts.position);
     return true;
   }
-  while (!slots_.empty() && slots_.size() >= capacity) {
-    SlotId victim;
-    if (policy_->victims({&victim, 1}, AnySlot()) == 0) return false;
-    policy_->removed(victim, Removal::kEvicted);
-    slots_.erase(tags_[victim]);
-    free_.push_back(victim);
-  }
-  if (capacity == 0) return false;
   SlotId slot;
   if (free_.empty()) {
     slot = static_cast<SlotId>(tags_.size());

@@ -14,8 +14,10 @@ class GhostCache {
  public:
   explicit GhostCache(std::unique_ptr<Policy> policy) : policy_(std::move(policy)) {}
 
-  // True for a hit. `capacity` may change from use to use; a smaller one takes effect at once.
-  bool used(uint32_t tag, const ChunkFacts& facts, uint64_t capacity);
+  // True for a hit. Nothing is evicted: in the middle of a path its own head would be in danger.
+  bool used(uint32_t tag, const ChunkFacts& facts);
+  // Down to the capacity, which may change from time to time.
+  void trim(uint64_t capacity);
   void hinted(uint32_t tag, Policy::Outlook outlook);
   const Policy& policy() const { return *policy_; }
 

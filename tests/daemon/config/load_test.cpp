@@ -107,7 +107,7 @@ TEST(Load, RefusesWithPlaceAndRemedy) {
       {"[daemon]\nsocket_mode = \"1777\"\n", "C006", 2, 15, 6, "too large: \"1777\"", "0777"},
       {"[log]\nlevel = \"warn\"\n", "C007", 2, 9, 6, "cannot be \"warn\"",
        "did you mean \"warning\""},
-      {"[host]\npolicy = \"arc\"\n", "C007", 2, 10, 5, "cannot be \"arc\"", "allowed: \"lru\""},
+      {"[host]\npolicy = \"mru\"\n", "C007", 2, 10, 5, "cannot be \"mru\"", "\"lru\""},
       {"[daemon]\nsocket = \"run/x\"\n", "C005", 2, 10, 7, "not an absolute path", "'/'"},
       {"[daemon]\nsocket = \"/run/\"\n", "C005", 2, 10, 7, "is a folder", "file name"},
       {"[daemon]\nsocket = \"/a\\nb\"\n", "C005", 2, 10, 7, "control character", "remove"},
