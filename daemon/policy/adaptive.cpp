@@ -13,15 +13,41 @@ namespace {
 // times, and not under so many uses, a few dozen long prompts.
 constexpr double kUsesMin = 32768;
 constexpr double kHalfLifeSizes = 8;
-// Another order must have hit so much more: less is noise, and changing has a price.
-constexpr double kBetter = 1.01;
-constexpr double kBetterUses = 0.001;
+// Another order must have hit one use in a hundred more: less is noise, and changing has a price.
+// LRU, the one that keeps what was used last, takes over again when it is no worse.
+constexpr double kBetter = 0.01;
+constexpr double kNoise = 8;
 }  // namespace
 
 AdaptivePolicy::AdaptivePolicy()
     : ClassesPolicy(Order::kLru),
       ghosts_{GhostCache(std::make_unique<LruPolicy>()),
-              GhostCache(std::make_unique<ClassesPolicy>(Order::kReuse))} {}
+              GhostCache(std::make_unique<ClassesPolicy>(Order::kReuse)),
+              GhostCache(std::make_unique<ArcPolicy>())} {}
+
+void AdaptivePolicy::inserted(SlotId slot, const ChunkFacts& facts) {
+  ClassesPolicy::inserted(slot, facts);
+  arc_.inserted(slot, facts);
+}
+
+void AdaptivePolicy::touched(SlotId slot, uint32_t position) {
+  ClassesPolicy::touched(slot, position);
+  arc_.touched(slot, position);
+}
+
+void AdaptivePolicy::removed(SlotId slot, Removal how) {
+  ClassesPolicy::removed(slot, how);
+  arc_.removed(slot, how);
+}
+
+size_t AdaptivePolicy::victims(std::span<SlotId> out, const VictimFilter& filter) {
+  return current_ == kArc ? arc_.victims(out, filter) : ClassesPolicy::victims(out, filter);
+}
+
+void AdaptivePolicy::hinted(SlotId slot, Outlook outlook) {
+  ClassesPolicy::hinted(slot, outlook);
+  arc_.hinted(slot, outlook);
+}
 
 // Paths come tail to head. A hit counts only if all before it in the chain are hits, too: hits
 // wait until their path has ended, and a miss nearer to the head takes them back.
@@ -62,10 +88,10 @@ void AdaptivePolicy::choose_order() {
   }
   const auto best =
       static_cast<size_t>(std::max_element(hits_.begin(), hits_.end()) - hits_.begin());
-  const auto current = static_cast<size_t>(order_);
-  if (hits_[best] > hits_[current] * kBetter + uses_ * kBetterUses + 8) {
-    order_ = static_cast<Order>(best);
-  }
+  const double better = hits_[best] - hits_[current_];
+  if (better <= (best == kLru ? 0 : uses_ * kBetter) + kNoise) return;
+  current_ = best;
+  order_ = best == kReuse ? Order::kReuse : Order::kLru;
 }
 
 }  // namespace kvtier::daemon

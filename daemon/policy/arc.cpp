@@ -7,42 +7,25 @@
 
 namespace kvtier::daemon {
 
-void ArcPolicy::forget_oldest(bool again) {
-  by_tag_.erase(lost_[again].front());
-  lost_[again].pop_front();
-}
-
-// What was used once, resident or lost, is no more than the tier; all together twice of it.
-void ArcPolicy::trim() {
-  while (!lost_[0].empty() && lists_.size(kOnce) + lost_[0].size() > capacity_) {
-    forget_oldest(false);
-  }
-  while (!lost_[1].empty() && lists_.size() + lost_[0].size() + lost_[1].size() > 2 * capacity_) {
-    forget_oldest(true);
-  }
-}
-
 void ArcPolicy::inserted(SlotId slot, const ChunkFacts& facts) {
   if (lists_.resident(slot)) lists_.remove(slot);
   const uint32_t tag = tag_of_key(facts.key);
-  const auto known = by_tag_.find(tag);
   uint32_t list = kOnce;
-  if (known != by_tag_.end()) {
-    const auto once = static_cast<double>(lost_[0].size());
-    const auto again = static_cast<double>(lost_[1].size());
-    if (known->second.again) {
-      once_target_ = std::max(once_target_ - std::max(1.0, once / again), 0.0);
-    } else {
-      once_target_ =
-          std::min(once_target_ + std::max(1.0, again / once), static_cast<double>(capacity_));
+  if (TagTable::Place* known = lost_.find(tag)) {
+    // What was used once, resident or lost, is no more than the tier; what was lost of the rest
+    // neither.
+    const uint64_t kept =
+        known->list == kAgain ? capacity_ : capacity_ - std::min(capacity_, lists_.size(kOnce));
+    if (lost_since(*known) <= kept) {
+      once_target_ = known->list == kAgain
+                         ? std::max(once_target_ - 1, 0.0)
+                         : std::min(once_target_ + 1, static_cast<double>(capacity_));
+      list = kAgain;
     }
-    lost_[known->second.again].erase(known->second.place);
-    by_tag_.erase(known);
-    list = kAgain;
+    known->tag = 0;
   }
   lists_.push_newest(slot, list, tag, 0);
   capacity_ = std::max(capacity_, lists_.size());
-  trim();
 }
 
 void ArcPolicy::touched(SlotId slot, uint32_t) {
@@ -55,12 +38,17 @@ void ArcPolicy::touched(SlotId slot, uint32_t) {
 void ArcPolicy::removed(SlotId slot, Removal how) {
   if (!lists_.resident(slot)) return;
   const uint32_t tag = lists_.tag_of(slot);
-  const bool again = lists_.list_of(slot) != kOnce;
+  const uint32_t list = lists_.list_of(slot) == kOnce ? kOnce : kAgain;
   lists_.remove(slot);
-  if (how != Removal::kEvicted || by_tag_.contains(tag)) return;
-  lost_[again].push_back(tag);
-  by_tag_[tag] = {again, std::prev(lost_[again].end())};
-  trim();
+  if (how != Removal::kEvicted) return;
+  lost_.hold(2 * capacity_);
+  TagTable::Place* place = lost_.find(tag);
+  if (place == nullptr) {
+    place = lost_.slot_for(tag, [this](const TagTable::Place& one) { return lost_since(one); });
+  }
+  place->tag = tag;
+  place->list = list & 63;
+  place->moment = lost_count_[list]++ & SlotLists::kMomentMask;
 }
 
 size_t ArcPolicy::victims(std::span<SlotId> out, const VictimFilter& filter) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <bit>
+#include <concepts>
 #include <cstdint>
 #include <vector>
 
@@ -46,18 +47,20 @@ class TagTable {
     }
     return nullptr;
   }
-  // A free place of the tag's set, or its oldest as seen from `now`: overwrite it.
-  Place* slot_for(uint32_t tag, uint32_t now) {
+  // A free place of the tag's set, or its oldest by age_of(place): overwrite it.
+  template <std::invocable<const Place&> AgeOf>
+  Place* slot_for(uint32_t tag, const AgeOf& age_of) {
     Place* set = set_of(tag);
     Place* oldest = set;
     for (size_t i = 0; i < kWays; ++i) {
       if (set[i].tag == 0) return &set[i];
-      if (((now - set[i].moment) & SlotLists::kMomentMask) >
-          ((now - oldest->moment) & SlotLists::kMomentMask)) {
-        oldest = &set[i];
-      }
+      if (age_of(set[i]) > age_of(*oldest)) oldest = &set[i];
     }
     return oldest;
+  }
+  Place* slot_for(uint32_t tag, uint32_t now) {
+    return slot_for(
+        tag, [now](const Place& place) { return (now - place.moment) & SlotLists::kMomentMask; });
   }
   auto begin() const { return places_.begin(); }
   auto end() const { return places_.end(); }

@@ -22,25 +22,20 @@ constexpr uint64_t kMinuteMs = 60'000;
 // Twenty buckets of three seconds and the one that is beginning: no minute has more than the sum.
 using Minute = daemon::nvme::Window<21, 3ull * 1'000'000'000>;
 
-// The blocks of one tier: which slot each has, under a policy.
+// The blocks of one tier: which slot each has, under a policy. One leaves for each that comes, and
+// it may be one of the same request: as in the daemon, where a chunk that was stored is nobody's.
 class Tier final : public VictimFilter {
  public:
   Tier(std::unique_ptr<Policy> policy, uint64_t chunks, uint32_t unique)
       : policy_(std::move(policy)), capacity_(std::min<uint64_t>(chunks, unique)) {
     slots_.assign(unique, kNoSlot);
-    used_in_.assign(unique, 0);
     blocks_.reserve(capacity_);
     positions_.reserve(capacity_);
   }
 
   bool has(uint32_t block) const { return slots_[block] != kNoSlot; }
-  bool may_evict(SlotId slot) const override { return used_in_[blocks_[slot]] != request_; }
+  bool may_evict(SlotId) const override { return true; }
   uint64_t capacity() const { return capacity_; }
-  // Until the next call these blocks are not evicted.
-  void protect(std::span<const uint32_t> blocks) {
-    ++request_;
-    for (const uint32_t block : blocks) used_in_[block] = request_;
-  }
   void touch(uint32_t block, uint32_t position) { policy_->touched(slots_[block], position); }
   void hint(uint32_t block) { policy_->hinted(slots_[block], Policy::Outlook::kNever); }
   float worth(uint32_t block) const { return policy_->worth(slots_[block]); }
@@ -88,11 +83,9 @@ class Tier final : public VictimFilter {
   std::unique_ptr<Policy> policy_;
   uint64_t capacity_;
   std::vector<SlotId> slots_;        // by block
-  std::vector<uint32_t> used_in_;    // by block: the request that protects it
   std::vector<uint32_t> blocks_;     // by slot
   std::vector<uint32_t> positions_;  // by slot
   std::vector<SlotId> free_;
-  uint32_t request_ = 0;
 };
 
 // A number that is the same on every machine, evenly spread.
@@ -167,10 +160,6 @@ void Simulation::serve(const SimTrace::Request& request) {
 
   const std::span<const uint32_t> head =
       blocks.first(std::min<uint64_t>(blocks.size(), host_.capacity()));
-  host_.protect(head);
-  nvme_.protect(head);
-  size_t missing = 0;
-  for (const uint32_t block : head) missing += host_.has(block) ? 0u : 1u;
   for (size_t i = head.size(); i-- > 0;) {
     const auto position = static_cast<uint32_t>(i);
     if (nvme_.has(head[i])) nvme_.touch(head[i], position);
@@ -178,9 +167,8 @@ void Simulation::serve(const SimTrace::Request& request) {
       host_.touch(head[i], position);
       continue;
     }
-    if (host_.full()) host_.make_room(missing, [&](uint32_t block) { leave_host(block); });
+    if (host_.full()) host_.make_room(1, [&](uint32_t block) { leave_host(block); });
     host_.insert(head[i], position, tokens_);
-    --missing;
   }
   if (options_.session_end_accuracy >= 0) hint(request, head);
 }

@@ -133,7 +133,7 @@ TEST(Default, LeavesLruWhereTheLiveContextsExceedTheTier) {
       if (i % 4 == 0) use(kLoop + i / 4 % kHot);
     }
   }
-  EXPECT_NE(policy.order(), ClassesPolicy::Order::kLru);
+  EXPECT_NE(policy.order(), AdaptivePolicy::kLru);
   EXPECT_GT(hits, asked / 8) << hits << " of " << asked;  // LRU hits none: 160 others in between
 }
 

@@ -127,6 +127,25 @@ TEST(Simulate, TheDefaultIsNeverMuchWorseThanLruOnChat) {
   EXPECT_GE(percent("default", 5), 21);
 }
 
+// And where the live contexts of coding agents exceed the tier, well above LRU (14.16 and 39.77).
+TEST(Simulate, TheDefaultLeavesLruWhereAgentsExceedTheTierAndKeepsItWhereTheyDoNot) {
+#ifdef KVTIER_SANITIZED
+  GTEST_SKIP() << "sanitizers: minutes over four million blocks; the chat trace runs the same code";
+#endif
+  const std::string path = recorded_trace("agents.jsonl.zst");
+  SKIP_WITHOUT_TRACE(path, "agents.jsonl.zst");
+  auto read = read_sim_trace(path, UINT64_MAX);
+  ASSERT_TRUE(read.ok());
+  const auto percent = [&](uint64_t share) {
+    const SimResult result = run(*read, "default", read->unique * share / 100);
+    return 100.0 * static_cast<double>(result.blocks_hit) /
+           static_cast<double>(result.blocks_asked);
+  };
+  EXPECT_GE(percent(1), 22.5);
+  EXPECT_GE(percent(2), 44);
+  EXPECT_GE(percent(5), 83.53 - 0.3);
+}
+
 TEST(Simulate, NoMinuteWritesMoreThanTheBudget) {
   const std::string path = recorded_trace("conversation.jsonl");
   SKIP_WITHOUT_TRACE(path, "conversation.jsonl");
