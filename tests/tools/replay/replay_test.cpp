@@ -312,7 +312,7 @@ TEST_F(Replay, WrongUseIsRefusedWithStatus2) {
       "replay " + trace_ + " --generate conversation " + spawn(),
       "replay " + trace_ + " --nvme-bytes 1GiB",
       "replay " + trace_ + " --nvme-chunks 1 --nvme-bytes 1GiB " + spawn(),
-      "replay " + trace_ + " --policy arc " + spawn(),
+      "replay " + trace_ + " --policy mru " + spawn(),
       "replay " + trace_ + " --clients 0 " + spawn(),
       "replay " + trace_ + " --paced 0 " + spawn(),
       "replay " + trace_ + " --host-chunks 5 --host-bytes 1GiB " + spawn(),
