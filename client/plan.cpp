@@ -184,8 +184,7 @@ Plan Space::plan(const KeyChain& chain, const PlanOptions& options) const {
     record.id = plan.id = impl_->core->next_plan();
     record.at_ns =
         static_cast<uint64_t>(std::chrono::nanoseconds(Clock::now().time_since_epoch()).count());
-    std::memcpy(record.request, options.request.data(),
-                std::min(options.request.size(), sizeof record.request - 1));
+    options.request.copy(record.request, sizeof record.request - 1);
     if (found.chunks > 0) {
       record.first_key = keys[0];
       record.last_key = keys[found.chunks - 1];

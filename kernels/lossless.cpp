@@ -154,9 +154,9 @@ Status LosslessContext::decode(std::span<const std::byte> payload,
   const std::byte* at = payload.data();
   // Everything is copied before it is looked at: what was hashed is what is decoded.
   const auto take = [&](std::byte* to, uint64_t bytes) {
-    if (root != nullptr) {
+    if (root != nullptr && bytes > 0) {
       (void)tree.copy_update(to, at, bytes, StoreKind::kTemporal, at + bytes);
-    } else {
+    } else if (bytes > 0) {  // an empty payload has no memory
       std::memcpy(to, at, bytes);
     }
     at += bytes;
