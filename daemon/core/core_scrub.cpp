@@ -144,9 +144,11 @@ void Core::scrub_checked(const TierChunk& due, Verdict verdict) {
 void Core::end_scrub() {
   Scrub& scrub = lower_.scrub;
   ++scrub.counts.passes;
-  log_event(LogCode::kTierNotice, "tier {}: scrubbed, {} chunks of {} bytes, {} of them wrong",
-            wire::tier_name(lower_.tier->kind()), scrub.counts.checked, scrub.counts.bytes,
-            scrub.counts.bad);
+  if (scrub.counts.checked > 0) {
+    log_event(LogCode::kTierNotice, "tier {}: scrubbed, {} chunks of {} bytes, {} of them wrong",
+              wire::tier_name(lower_.tier->kind()), scrub.counts.checked, scrub.counts.bytes,
+              scrub.counts.bad);
+  }
   if (config_.nvme.scrub_rate != 0) {  // the next pass, at the configured rate
     scrub.rate = config_.nvme.scrub_rate;
     scrub.next = 0;

@@ -16,6 +16,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdlib>
+#include <memory>
 #include <vector>
 
 namespace kvtier::daemon {
@@ -318,9 +319,20 @@ Status UringDisk::open() {
 }
 
 // IOPOLL is refused only when the first request ends: one is tried on a ring of its own, since this
-// ring belongs to the thread that will use it.
+// ring belongs to the thread that will use it. A page that was never written is read without the
+// device, so zeros are written over zeros first.
 Status UringDisk::try_options() {
   if (!options_.iopoll || size_ < kDiskUnitBytes) return {};
+  std::unique_ptr<std::byte, void (*)(void*)> first(
+      static_cast<std::byte*>(std::aligned_alloc(kDiskUnitBytes, kDiskUnitBytes)), &std::free);
+  if (first == nullptr) return Error(Code::kOutOfMemory, "no memory for a page");
+  const std::span<std::byte> content(first.get(), kDiskUnitBytes);
+  if (const int failed = read_now(0, content); failed != 0) return refused("nvme.iopoll", failed);
+  if (std::all_of(content.begin(), content.end(), [](std::byte b) { return b == std::byte{0}; })) {
+    if (const int failed = write_now(0, content); failed != 0) {
+      return refused("nvme.iopoll", failed);
+    }
+  }
   io_uring trial = {};
   int error = -io_uring_queue_init(2, &trial, IORING_SETUP_IOPOLL);
   if (error != 0) return refused("nvme.iopoll", error);

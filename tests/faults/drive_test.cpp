@@ -182,6 +182,10 @@ TEST_F(DamagedSlab, ScrubbingFindsWhatNobodyAskedFor) {
   EXPECT_EQ(corrupt(), 1u) << "the reader met a miss";
   const int second = std::system(verify.c_str());
   EXPECT_EQ(WEXITSTATUS(second), 0) << "good";
+  const nlohmann::json again = daemon_->ask("/v1/tiers/nvme").at("scrub");
+  EXPECT_EQ(again.at("passes"), 2) << "it waited for its own pass";
+  EXPECT_GE(again.at("checked"), kChunks * (kPrompts / 2));
+  EXPECT_EQ(again.at("bad"), 0);
 }
 
 // --- Devices

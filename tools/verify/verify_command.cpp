@@ -61,6 +61,10 @@ int verify_online(const Wanted& wanted, CommandContext& context) {
     return context.fail(kExitUsage,
                         "--online takes neither paths nor --repair: what is wrong is forgotten");
   }
+  if (wanted.rate == 0) return context.fail(kExitUsage, "--rate takes more than 0 bytes a second");
+  const DaemonAnswer before = ask_daemon(context, "GET", "/v1/tiers/nvme");
+  if (!before.ok()) return before.status;
+  const uint64_t passes = count_of(before.json.at("scrub"), "passes");
   const DaemonAnswer begun =
       ask_daemon(context, "POST", "/v1/scrub?rate=" + std::to_string(wanted.rate));
   if (!begun.ok()) return begun.status;
@@ -72,8 +76,14 @@ int verify_online(const Wanted& wanted, CommandContext& context) {
     const Json& scrub = answer.json.at("scrub");
     const uint64_t percent =
         count_of(scrub, "places") * 100 / std::max<uint64_t>(count_of(scrub, "places_all"), 1);
-    const bool is_over = !flag_of(scrub, "running") || count_of(scrub, "passes") > 0;
-    if (!is_over) {
+    if (text_of(answer.json, "state") != "on") {
+      return context.fail(kExitDegraded, "the nvme tier is " + text_of(answer.json, "state") +
+                                             ": " + text_of(answer.json, "reason"));
+    }
+    if (count_of(scrub, "passes") <= passes) {
+      if (!flag_of(scrub, "running")) {
+        return context.fail(kExitFailed, "somebody ended the pass before its end");
+      }
       if (!context.json && percent >= shown + 10) context.err << "  " << percent << " %\n";
       if (percent >= shown + 10) shown = percent;
       continue;
