@@ -286,9 +286,15 @@ def ask(daemon, *words):
 def test_prefills_are_reported_and_plans_explained(model_of, store_of, daemon):
     model, store, ids = model_of("tiny"), store_of("tiny"), prompt(15, 700)
     generate(model, ids, store.cache(ids), new=1)
-    store.cache(ids)
-    assert eventually(lambda: ask(daemon, "space", "list")["spaces"][0]["prefill_samples"] > 0)
+
+    def planned_with_a_report():  # the cost board tells of it a moment later
+        store.cache(ids)
+        return ask(daemon, "explain", "last")["plans"][0]["compute"]["samples"] > 0
+
+    assert eventually(planned_with_a_report)
+    assert ask(daemon, "space", "list")["spaces"][0]["prefill_samples"] > 0
     plan = ask(daemon, "explain", "last")["plans"][0]
     assert plan["resident_chunks"] == 699 // CHUNK == plan["load_end"]
     assert plan["ended"]["loaded_chunks"] == plan["load_end"]
-    assert plan["compute"]["seconds_per_token"] > 0
+    assert sum(plan["compute"][cost] for cost in (
+        "seconds_per_token", "seconds_per_token_and_position", "seconds_per_call")) > 0
