@@ -3,6 +3,7 @@
 // copied while more is read. Any thread. Sends nothing when all is in host memory.
 #include <algorithm>
 
+#include "client/load_targets.hpp"
 #include "client/prefetch_impl.hpp"
 #include "client/tiers.hpp"
 
@@ -116,12 +117,7 @@ Result<PrefixLoad> Space::load_prefix(const KeyChain& chain, std::span<const Loa
                                       Clock::time_point deadline) const {
   if (impl_->core->forked()) return client::forked_error();
   if (!impl_->fits(chain)) return Impl::wrong_chain();
-  for (size_t i = 0; i < targets.size(); ++i) {
-    if (targets[i].chunk == targets[0].chunk + i && targets[i].chunk < chain.size()) continue;
-    return Error::format(Code::kInvalidArgument,
-                         "target %zu is chunk %zu; due are consecutive chunks of a chain of %zu", i,
-                         targets[i].chunk, chain.size());
-  }
+  if (Status due = client::consecutive(chain, targets); !due) return due.error();
   return client::guarded<PrefixLoad>([&]() -> Result<PrefixLoad> {
     if (targets.empty()) return PrefixLoad();
     const Clock::time_point began = Clock::now();

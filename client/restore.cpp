@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <mutex>
 
+#include "client/load_targets.hpp"
 #include "client/space_impl.hpp"
 #include "client/tiers.hpp"
 
@@ -238,12 +239,7 @@ Result<Restore> Space::restore(const KeyChain& chain, std::span<const LoadTarget
                                Clock::time_point deadline) const {
   if (impl_->core->forked()) return client::forked_error();
   if (!impl_->fits(chain)) return Impl::wrong_chain();
-  for (size_t i = 0; i < targets.size(); ++i) {
-    if (targets[i].chunk == targets[0].chunk + i && targets[i].chunk < chain.size()) continue;
-    return Error::format(Code::kInvalidArgument,
-                         "target %zu is chunk %zu; due are consecutive chunks of a chain of %zu", i,
-                         targets[i].chunk, chain.size());
-  }
+  if (Status due = client::consecutive(chain, targets); !due) return due.error();
   return client::guarded<Restore>([&]() -> Result<Restore> {
     Restore made;
     if (targets.empty()) return made;
