@@ -60,6 +60,21 @@ TEST_F(RestoreTest, TheLastChunksComeFirst) {
   expect_whole(restore);
 }
 
+TEST_F(RestoreTest, TargetsWithAGapOrPastTheChainAreRefusedAndNothingIsWritten) {
+  begin();
+  const auto refused = [&] {
+    EXPECT_EQ(space_->restore(*chain_, targets_).error().code(), Code::kInvalidArgument);
+    EXPECT_EQ(space_->load_prefix(*chain_, targets_).error().code(), Code::kInvalidArgument);
+    for (const auto& buffer : memory_) EXPECT_EQ(buffer[0], std::byte{0xEE});
+  };
+  targets_.erase(targets_.begin() + 3);
+  refused();
+  targets_ = {{kCount, {&fragments_[0], 1}}};
+  refused();
+  targets_ = {{kCount - 1, {&fragments_[0], 1}}, {kCount, {&fragments_[1], 1}}};
+  refused();
+}
+
 TEST_F(RestoreTest, HeadAndTailMeetAtEveryChunk) {
   begin();
   for (size_t heads = 0; heads <= kCount; ++heads) {
