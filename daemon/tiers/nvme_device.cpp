@@ -127,6 +127,8 @@ bool Device::issue_from(Queue& queue) {
   } else if (is_write) {
     ++store_pieces_;
     unissued_store_bytes_ -= bytes;
+  } else {
+    ++load_pieces_;
   }
   if (running.issued == running.io.bytes) {
     queue.pop_front();
@@ -136,10 +138,15 @@ bool Device::issue_from(Queue& queue) {
 }
 
 // Loads first; but while stores wait, one eighth of the depth is theirs, so that they never starve.
+// What the disk has already it serves as it likes: beside loads under way stores get no more than
+// an eighth of as many places, or they would take their share of the disk from the loads.
 void Device::pump() {
   if (state_ != State::kOk) return;
   const auto stores_least = static_cast<uint32_t>(std::max<size_t>(options_.depth / 8, 1));
-  const auto stores_can = [&] { return !stores_.empty() && barrier_ == kNone; };
+  const auto stores_can = [&] {
+    return !stores_.empty() && barrier_ == kNone &&
+           (load_pieces_ == 0 || store_pieces_ < std::max(load_pieces_ / 8, 1u));
+  };
   bool budget_is_up = false;
   while (!free_pieces_.empty()) {
     const bool kept_for_stores = stores_can() && !budget_is_up && store_pieces_ < stores_least &&
@@ -218,6 +225,8 @@ void Device::end_piece(const DiskCompletion& completion) {
     --background_pieces_;
   } else if (is_write) {
     --store_pieces_;
+  } else {
+    --load_pieces_;
   }
   if (completion.error == 0) {
     window_bytes_ += piece.bytes;

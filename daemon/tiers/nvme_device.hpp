@@ -137,6 +137,7 @@ class Device {
   std::deque<IoResult> results_;
   uint32_t barrier_ = UINT32_MAX;  // the descriptor that stores wait for
   uint32_t live_pieces_ = 0;       // at the disk, not given up
+  uint32_t load_pieces_ = 0;
   uint32_t store_pieces_ = 0;
   uint32_t background_pieces_ = 0;
   size_t background_count_ = 0;

@@ -318,6 +318,29 @@ TEST(NvmeTier, LoadsGoBeforeStores) {
   EXPECT_LE(before, 3u) << "only stores that the disk already had";
 }
 
+TEST(NvmeTier, BesideLoadsUnderWayStoresGetFewPlaces) {
+  Machine machine(1, 64 * MiB, 4);
+  machine.options_.device.depth = 32;
+  machine.start();
+  machine.recover();
+  const Stored stored = make_chunk(1, 64 * KiB);
+  const TierPlace place = machine.write(stored);
+  std::vector<Stored> stores;
+  for (uint64_t i = 0; i < 12; ++i) stores.push_back(make_chunk(10 + i, 64 * KiB));
+  std::vector<PageBytes> targets(16, PageBytes(stored.chunk.bytes()));
+  for (uint64_t i = 0; i < targets.size(); ++i) {
+    ASSERT_TRUE(machine.tier().begin_read({200 + i, place, targets[i]}).ok());
+  }
+  machine.tier().submit();
+  for (uint64_t i = 0; i < stores.size(); ++i) {
+    ASSERT_TRUE(machine.tier().begin_write({100 + i, 0, stores[i].chunk, stores[i].bytes}).ok());
+  }
+  machine.tier().submit();
+  EXPECT_EQ(machine.tier().devices().front().in_flight, targets.size() + 2) << "an eighth as many";
+  for (uint64_t i = 0; i < targets.size(); ++i) machine.wait(200 + i);
+  for (uint64_t i = 0; i < stores.size(); ++i) machine.wait(100 + i);
+}
+
 TEST(NvmeTier, ANewerVersionIsRefusedAndNotTouched) {
   Machine machine(1);
   machine.start();
