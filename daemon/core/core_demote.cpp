@@ -6,6 +6,7 @@
 
 #include "daemon/core/core.hpp"
 #include "daemon/core/core_siblings.hpp"
+#include "daemon/memory/kill_point.hpp"
 #include "kvtier/wire/chunk_header.hpp"
 
 namespace kvtier::daemon {
@@ -93,6 +94,7 @@ Core::Down Core::demote(Tenant& tenant, SlotId slot, uint64_t CoreCounters::** w
   const uint64_t slot_bytes = host_->segment_of(slot).slot_bytes;
   const bool room = make_room_below(tenant, slot_bytes, bytes);
   const uint64_t ticket = lower_.next_ticket++;
+  kill_point("demote.chosen");
   const Status begun =
       lower_.tier->begin_write({ticket, tenant.number, chunk, {host_->data(slot), bytes}});
   switch (begun.code()) {
@@ -195,6 +197,7 @@ void Core::write_ended(const TierCompletion& completion) {
     return;
   }
   attach_lower(tenant, note.entry, completion.place, down.chunk);
+  kill_point("demote.attached");
   ++counters_.demoted;
   counters_.demoted_bytes += down.chunk.payload_bytes;
 }

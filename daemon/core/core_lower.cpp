@@ -6,6 +6,7 @@
 #include "daemon/core/core.hpp"
 #include "daemon/core/core_siblings.hpp"
 #include "daemon/log/log.hpp"
+#include "daemon/memory/kill_point.hpp"
 #include "kvtier/wire/chunk_header.hpp"
 
 namespace kvtier::daemon {
@@ -108,9 +109,11 @@ void Core::remove_lower_only(Tenant& tenant, std::span<const uint32_t> entries, 
     detach_lower(tenant, entry, how);
     forget_promotion(tenant, entry);
     tenant.index->hide(entry);
+    kill_point("delete.hidden");
   }
   std::atomic_thread_fence(std::memory_order_seq_cst);
   for (const uint32_t entry : entries) tenant.index->erase(entry);
+  kill_point("delete.erased");
 }
 
 // Chunks leave the places, their shards with them; how many did.

@@ -10,6 +10,7 @@
 #include "daemon/core/core_siblings.hpp"
 #include "daemon/core/promotion_check.hpp"
 #include "daemon/log/log.hpp"
+#include "daemon/memory/kill_point.hpp"
 
 namespace kvtier::daemon {
 
@@ -187,6 +188,7 @@ void Core::begin_promotion(Tenant& tenant, const Wanted& wanted, uint64_t prefet
   }
   const EntryFacts facts = tenant.index->facts(wanted.entry);
   const TierChunk chunk = lower_chunk(tenant, wanted.entry);
+  kill_point("promote.claimed");
   SlotRecord& record = host_->slots()[wanted.slot];
   record.generation = record.generation >= wire::Place::kGenerationMax ? 1 : record.generation + 1;
   record.key = chunk.key;
@@ -198,6 +200,7 @@ void Core::begin_promotion(Tenant& tenant, const Wanted& wanted, uint64_t prefet
   record.flags = 0;
   record.state.store(SlotState::kFilling, std::memory_order_release);
   std::atomic_thread_fence(std::memory_order_release);  // G: the tier writes the slot
+  kill_point("promote.filling");
   notes(wanted.slot) = SlotNotes{};
   notes(wanted.slot).since_ns = clock_.now_ns();
   tenant.held_bytes += host_->segment_of(wanted.slot).slot_bytes;
@@ -224,6 +227,7 @@ void Core::pump_reads() {
     if (begun.code() == Code::kUnavailable && lower_.tier->capacity().in_service) return;
     lower_.reads_waiting.pop_front();
     if (begun.ok()) {
+      kill_point("promote.queued");
       lower_.meter.begun(clock_.now_ns(), promotion.chunk.bytes());
     } else {
       end_promotion(ticket, begun.code());
@@ -237,6 +241,7 @@ void Core::read_ended(const TierCompletion& completion) {
   const bool good = completion.code == Code::kOk;
   lower_.meter.ended(clock_.now_ns(), read->second.chunk.bytes(), completion.seconds, good);
   if (good) {
+    kill_point("promote.read");
     check_promotion(completion.ticket);
   } else {
     if (completion.memory_in_use) {
@@ -327,12 +332,15 @@ void Core::end_promotion(uint64_t ticket, Code code) {
 void Core::publish_promoted(Promotion& promotion) {
   Tenant& tenant = *tenants_[promotion.tenant];
   SlotRecord& record = host_->slots()[promotion.slot];
+  kill_point("promote.checked");
   record.flags = kRecordHasChecksum;
   record.state.store(SlotState::kValid, std::memory_order_release);
+  kill_point("promote.valid");
   Space* space = find_space(tenant, promotion.space);
   tenant.index->set_flags(promotion.entry, 0);
   tenant.index->set_host(promotion.entry, host_->place(promotion.slot));
   published(tenant, *space, promotion.slot, promotion.entry);
+  kill_point("promote.published");
   ++tenant.clean_chunks;
   touch_below(tenant, promotion.entry);
   ++counters_.promoted;
@@ -341,6 +349,7 @@ void Core::publish_promoted(Promotion& promotion) {
 
 void Core::answer_prefetch(Prefetch& prefetch, Code status) {
   prefetch.answered = true;
+  kill_point("promote.answered");
   lower_.answers.push_back(
       {prefetch.session, prefetch.user_data, status,
        count_resident(*tenants_[prefetch.tenant], prefetch.space, prefetch.keys), 0});

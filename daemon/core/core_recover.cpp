@@ -6,6 +6,7 @@
 
 #include "daemon/core/core.hpp"
 #include "daemon/log/log.hpp"
+#include "daemon/memory/kill_point.hpp"
 #include "kvtier/wire/chunk_header.hpp"
 
 namespace kvtier::daemon {
@@ -68,6 +69,7 @@ bool Core::take_record(const TierRecord& record) {
     if (entry == kNoEntry) return false;
   }
   attach_lower(tenant, entry, record.place, chunk);
+  kill_point("recover.attached");
   return true;
 }
 

@@ -6,6 +6,7 @@
 #include "daemon/core/core.hpp"
 #include "daemon/core/core_siblings.hpp"
 #include "daemon/log/log.hpp"
+#include "daemon/memory/kill_point.hpp"
 
 namespace kvtier::daemon {
 
@@ -94,6 +95,7 @@ void Core::unpublish(Tenant& tenant, SlotId slot, Removal how, Below below) {
   if (note.held_until_ns != 0) end_hold(slot);
   tenant.index->clear_host(note.entry);
   const bool clean = lower_place(tenant, note.entry) != 0;
+  kill_point(clean ? "evict.unpublished" : "drop.unpublished");
   if (clean) --tenant.clean_chunks;
   if (clean && below == Below::kForget) detach_lower(tenant, note.entry, how);
   if (lower_place(tenant, note.entry) != 0) {
@@ -114,6 +116,7 @@ void Core::unpublish(Tenant& tenant, SlotId slot, Removal how, Below below) {
   }
   note.pinned_until_ns = 0;
   host_->slots()[slot].state.store(SlotState::kRetired, std::memory_order_release);
+  kill_point(clean ? "evict.retired" : "drop.retired");
 }
 
 // After the fence that follows unpublish(): the entry, unless the chunk lives on below.
@@ -161,6 +164,7 @@ size_t Core::sweep_retired(Tenant& tenant) {
 void Core::release_slot(SlotId slot) {
   notes_[slot] = SlotNotes{};
   host_->give_back(slot);
+  kill_point("host.freed");
 }
 
 // Not in the index; freed by a later scan that finds no lease on it.

@@ -7,6 +7,7 @@
 #include "daemon/core/core.hpp"
 #include "daemon/log/log.hpp"
 #include "daemon/memory/guard.hpp"
+#include "daemon/memory/kill_point.hpp"
 #include "kernels/checksum.hpp"
 #include "kvtier/wire/chunk_header.hpp"
 
@@ -201,6 +202,7 @@ SlotId Core::take_slot(Tenant& tenant, uint64_t slot_bytes, wire::ReserveAnswer*
 bool Core::grant(Session& session, Tenant&, Space& space, const ReserveRequest& request,
                  SlotId slot) {
   SlotRecord& record = host_->slots()[slot];
+  kill_point("store.claimed");
   // 0 is skipped: no place may be 0.
   record.generation = record.generation >= wire::Place::kGenerationMax ? 1 : record.generation + 1;
   record.key = request.arg.key;
@@ -211,6 +213,7 @@ bool Core::grant(Session& session, Tenant&, Space& space, const ReserveRequest& 
   record.position = request.arg.position;
   record.flags = 0;
   record.state.store(SlotState::kGranted, std::memory_order_release);
+  kill_point("store.granted");
   SlotNotes& note = notes(slot);
   note = SlotNotes{};
   note.since_ns = clock_.now_ns();
@@ -223,6 +226,7 @@ bool Core::grant(Session& session, Tenant&, Space& space, const ReserveRequest& 
   if (!guarded(target, bytes, [&] { std::memcpy(target, source, bytes); })) return false;
   session.grants.insert(slot);
   granted_by_key_[record.key.lo].push_back(slot);
+  kill_point("store.header_written");
   return true;
 }
 
@@ -282,15 +286,19 @@ CommitOutcome Core::commit_one(Session& session, const wire::CommitArg& argument
     return CommitOutcome::kPresent;
   }
   const bool verified = (argument.flags & wire::kCommitHasChecksum) != 0;
+  kill_point("store.committing");
   if (verified && !write_checksum(slot, argument.checksum)) {
     release_slot(slot);
     return CommitOutcome::kFailed;
   }
+  kill_point("store.checksum_in_record");
   record.state.store(SlotState::kValid, std::memory_order_release);
+  kill_point("store.valid");
   if (space == nullptr || !publish(tenant, *space, slot, verified ? 0 : wire::kUnverified)) {
     release_slot(slot);
     return CommitOutcome::kFailed;
   }
+  kill_point("store.published");
   ++counters_.committed;
   counters_.stored_bytes += record.payload_bytes;
   if (!verified) {
@@ -310,6 +318,7 @@ bool Core::write_checksum(SlotId slot, uint64_t checksum) {
       })) {
     // A daemon killed in between leaves a chunk without a checksum in its record, which the next
     // one drops; never a record that promises what the header does not have.
+    kill_point("store.checksum_in_header");
     std::atomic_thread_fence(std::memory_order_release);
     record.checksum = checksum;
     std::atomic_thread_fence(std::memory_order_release);

@@ -23,8 +23,14 @@
 #include <utility>
 
 #include "daemon/memory/fd.hpp"
+#include "daemon/memory/kill_point.hpp"
 
 namespace kvtier::daemon {
+
+#ifdef KVTIER_KILL_POINTS
+void add_kill_points(rocksdb::Options& options);  // inside the database (tests/faults)
+#endif
+
 namespace {
 
 constexpr size_t kScanQueueMax = 8192;  // records read ahead of the core
@@ -68,6 +74,9 @@ rocksdb::Options database_options(const RocksdbOptions& wanted) {
   table.cache_index_and_filter_blocks = true;
   table.block_size = 16 << 10;
   options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+#ifdef KVTIER_KILL_POINTS
+  add_kill_points(options);
+#endif
   return options;
 }
 
@@ -268,7 +277,9 @@ class RocksdbMetadata final : public Metadata {
           any_removed = true;
         }
       }
+      kill_point(any_removed ? "checkpoint.batch_with_removals" : "checkpoint.batch_begun");
       status = database_->Write(rocksdb::WriteOptions(), &batch);
+      kill_point(any_removed ? "checkpoint.removals_written" : "checkpoint.batch_written");
       number += end - first;
       if (status.ok()) recorded_.store(number, std::memory_order_release);
     }

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <ctime>
 
+#include "daemon/memory/kill_point.hpp"
 #include "daemon/tiers/nvme_cookie.hpp"
 
 namespace kvtier::daemon {
@@ -172,6 +173,7 @@ Status NvmeTier::begin_write(const TierWrite& write) {
   Status why;
   const TierPlace place = place_for(tenant, slot_bytes, device, why);
   if (place == 0) return why;
+  kill_point("demote.slot_claimed");
   const uint32_t segment = slots_.slot(place).segment;
   if (slots_.segment(segment).is_dirty) write_descriptor(segment);
   const uint32_t number = new_transfer();
@@ -186,6 +188,7 @@ Status NvmeTier::begin_write(const TierWrite& write) {
   io.data = const_cast<std::byte*>(write.data.data());
   io.bytes = bytes;
   devices_[device]->begin(io);
+  kill_point("demote.queued");
   return {};
 }
 
@@ -224,15 +227,18 @@ Status NvmeTier::begin_read(const TierRead& read) {
 
 void NvmeTier::submit() {
   for (const auto& device : devices_) device->pump();
+  kill_point("nvme.submitted");
 }
 
 void NvmeTier::forget(TierPlace place) {
   if (!slots_.is_place(place) || slots_.slot(place).state != SlotState::kValid) return;
   const nvme::Segment& segment = slots_.segment_of(place);
   slots_.set_state(place, SlotState::kForgetting);
+  kill_point("delete.forgetting");
   const uint64_t number = remove(nvme::record_key(uuid(segment.device), segment.descriptor.segment,
                                                   slots_.slot_in_segment(place)));
   removals_.push_back({number, place});
+  kill_point("delete.removal_queued");
 }
 
 // Slots whose removal is recorded are free, once nobody reads them.
@@ -247,6 +253,7 @@ void NvmeTier::free_removed() {
     } else {
       slots_.free(place);
     }
+    kill_point("reuse.freed");
   }
 }
 
@@ -263,6 +270,7 @@ void NvmeTier::end_write(Transfer& transfer, const nvme::IoResult& result,
     slots_.free(place);  // nothing was recorded of it
     return;
   }
+  kill_point("demote.data_written");
   nvme::Slot& slot = slots_.slot(place);
   slot.value = static_cast<uint32_t>(transfer.bytes / nvme::kPage);
   slots_.set_state(place, SlotState::kValid);
@@ -271,6 +279,7 @@ void NvmeTier::end_write(Transfer& transfer, const nvme::IoResult& result,
                                     segment.descriptor.sequence, transfer.chunk};
   put(nvme::record_key(uuid(transfer.device), record.segment, record.slot),
       nvme::encode(record, uuid(transfer.device)));
+  kill_point("demote.record_queued");
   devices_[transfer.device]->count_chunk_write(transfer.chunk.header_bytes +
                                                transfer.chunk.payload_bytes);
   completion.place = place;

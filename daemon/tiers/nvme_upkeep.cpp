@@ -4,6 +4,7 @@
 #include <cstring>
 #include <ctime>
 
+#include "daemon/memory/kill_point.hpp"
 #include "daemon/tiers/nvme_cookie.hpp"
 #include "daemon/tiers/nvme_tier.hpp"
 
@@ -37,6 +38,7 @@ void NvmeTier::write_descriptor(uint32_t number) {
   io.bytes = nvme::kPage;
   upkeep_[segment.device].descriptors.emplace_back(number, std::move(memory));
   devices_[segment.device]->begin(io);
+  kill_point("segment.descriptor_queued");
 }
 
 void NvmeTier::end_descriptor(uint32_t number, const nvme::IoResult& result) {
@@ -48,6 +50,7 @@ void NvmeTier::end_descriptor(uint32_t number, const nvme::IoResult& result) {
     devices_[segment.device]->take_out("a segment descriptor could not be written");
   }
   if (result.memory_in_use) return;
+  kill_point("segment.descriptor_written");
   const auto ended = std::find_if(writing.begin(), writing.end(),
                                   [&](const auto& one) { return one.first == number; });
   if (ended != writing.end()) writing.erase(ended);

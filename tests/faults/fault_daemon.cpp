@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <sstream>
 #include <stdexcept>
+#include <utility>
 
 #include "daemon/keep/holder_keeper.hpp"
 #include "tools/admin/admin_client.hpp"
@@ -54,13 +55,21 @@ void FaultDaemon::start() {
   options.config_text = config_;
   options.keep = keep_ == Keep::kYes;
   options.program = KVTIER_PROGRAM_DIR "/kvtierd";
+  if (!kill_at_.empty()) {
+    options.program = KVTIER_PROGRAM_DIR "/tests/kvtierd_kill_points";
+    options.environment = {"KVTIER_KILL_AT=" + std::exchange(kill_at_, "")};
+  }
   auto started = tools::SpawnedDaemon::start(options);
   if (!started.ok()) throw std::runtime_error(started.error().message());
   daemon_ = std::move(*started);
 }
 
-void FaultDaemon::kill() {
-  daemon_->kill_now();
+void FaultDaemon::die_at(const std::string& point, uint64_t passing) {
+  kill_at_ = point + "#" + std::to_string(passing);
+}
+
+int FaultDaemon::kill() {
+  return daemon_->kill_now().exit_status;
 }
 
 void FaultDaemon::stop() {
@@ -79,8 +88,9 @@ void FaultDaemon::admit_everybody() const {
   ::chmod(directory_.c_str(), 0755);
 }
 
-nlohmann::json FaultDaemon::ask(const std::string& target) const {
-  const auto reply = tools::ask_admin({.socket = directory_ + "/admin.sock", .target = target});
+nlohmann::json FaultDaemon::ask(const std::string& target, const char* method) const {
+  const auto reply =
+      tools::ask_admin({.socket = directory_ + "/admin.sock", .method = method, .target = target});
   if (!reply.ok() || reply->status != 200) return nullptr;
   return nlohmann::json::parse(reply->body, nullptr, false);
 }

@@ -25,7 +25,10 @@ class FaultDaemon {
 
   // Throws, which ends the test, if it does not come up.
   void start();
-  void kill();   // SIGKILL
+  // The next start() is of the tests' own build of kvtierd, which ends with SIGKILL at this kill
+  // point (daemon/memory/kill_point.hpp), the `passing`th time that it gets there.
+  void die_at(const std::string& point, uint64_t passing);
+  int kill();    // SIGKILL; how it ended, as the shell shows it, perhaps before that
   void stop();   // SIGTERM; waits for its end
   void pause();  // SIGSTOP
   void resume();
@@ -40,7 +43,7 @@ class FaultDaemon {
   const tools::SpawnedDaemon& process() const { return *daemon_; }
 
   // What GET answers; null if the daemon does not.
-  nlohmann::json ask(const std::string& target) const;
+  nlohmann::json ask(const std::string& target, const char* method = "GET") const;
   nlohmann::json status() const { return ask("/v1/status"); }
   // "cold", "warm", "crash_warm".
   std::string start_mode() const;
@@ -62,6 +65,7 @@ class FaultDaemon {
   std::string directory_;
   std::string config_;
   Keep keep_;
+  std::string kill_at_;  // of the next start(): "point#passing", or ""
   std::unique_ptr<tools::SpawnedDaemon> daemon_;
 };
 
