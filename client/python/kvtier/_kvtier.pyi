@@ -278,4 +278,14 @@ class Mover:
     def fileno(self) -> int: ...
 
 def checksum(data: Any) -> int: ...
+def encode_payload(codec: str, raw: Any, shape: tuple[int, int, int, int, int], dtype: str = "bf16") -> bytes:
+    """The payload of a chunk whose elements are raw: element[layer][plane][token][head][dim], shape the five counts.
+
+    codec: none, fp8, fp8-tensor, int8, int4 or lossless (docs/kernels.md). Error: an unknown codec or dtype, a
+    buffer of another size than the shape's, NaN or infinity under a codec that has none.
+    """
+
+def decode_payload(codec: str, payload: Any, shape: tuple[int, int, int, int, int], dtype: str = "bf16") -> bytes:
+    """The raw elements of such a payload. Error: as above, or a payload that no encoder writes."""
+
 def default_socket_path() -> str: ...

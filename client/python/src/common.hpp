@@ -76,5 +76,6 @@ void bind_space(py::module_& module);
 void bind_match(py::module_& module);
 void bind_mover(py::module_& module);
 void bind_restore(py::module_& module);
+void bind_codec(py::module_& module);
 
 }  // namespace kvtier::python

@@ -23,4 +23,5 @@ PYBIND11_MODULE(_kvtier, module) {
   kvtier::python::bind_space(module);
   kvtier::python::bind_mover(module);
   kvtier::python::bind_restore(module);
+  kvtier::python::bind_codec(module);
 }

@@ -171,6 +171,8 @@ class Scheduler:
         first = computed // self._chunk_tokens
         # One token must be left to compute: its logits are wanted.
         chunks = (request.num_tokens - 1) // self._chunk_tokens
+        # What failed is computed, and not tried again: vLLM may ask anew before the daemon has dropped it.
+        chunks = min([chunks, *(chunk for group, chunk in state.suspect if group == self._main)])
         if (not self._options.load or state.failed or request.skip_reading_prefix_cache or chunks <= first
                 or computed % self._chunk_tokens):
             return 0, False
