@@ -15,13 +15,12 @@ namespace kvtier::kernels::detail {
 // Elements that are worked on at once by every instruction set: a cache line of them.
 inline constexpr uint32_t kLineElements = 32;
 
-// Row r starts at rows[r] + offset. The lines of next[r] + next_offset are fetched meanwhile, one
-// for each line worked on (next may be rows itself).
+// Row r starts at rows[r] + offset. The lines from next[r] on are fetched meanwhile, one for each
+// line worked on.
 struct RowsIn {
   const std::byte* const* rows;
   uint64_t offset;
   const std::byte* const* next;
-  uint64_t next_offset;
   uint32_t count;
   uint32_t dim;
 };
@@ -35,23 +34,22 @@ struct RowsOut {
 
 struct CodecOperations {
   Isa isa;
-  // Statistics, as the elements' bits: |x| and kernels/codec_math.hpp's ordered(). Those of
-  // channels add to what `out` holds; those of groups write out[row * groups + group].
+  // Statistics of channels, as the bits of |x|, added to what `out` holds; and their scales: the
+  // stored bits, and what encoding multiplies with. False: not finite.
   void (*absmax_channels)(const RowsIn& in, uint16_t* out);
-  void (*range_channels)(const RowsIn& in, int16_t* least, int16_t* most);
-  void (*absmax_groups)(const RowsIn& in, uint32_t group_dims, uint16_t* out);
-  void (*range_groups)(const RowsIn& in, uint32_t group_dims, int16_t* least, int16_t* most);
-  // Scales from statistics: the stored bits, and what encoding multiplies with. False: not finite.
   bool (*int8_scales)(const uint16_t* absmax, uint32_t count, uint16_t* scales, float* inverse);
-  bool (*int4_scales)(const int16_t* least, const int16_t* most, uint32_t count, uint16_t* scales,
-                      uint16_t* least_bits, float* least_value, float* inverse);
-  // Codes of all rows, one after the other.
+  // Codes of all rows, one after the other, with scales that are known ...
   void (*int8_channels)(const RowsIn& in, const float* inverse, std::byte* out);
-  void (*int8_groups)(const RowsIn& in, const float* inverse, std::byte* out);
-  void (*int4_channels)(const RowsIn& in, const float* least, const float* inverse, std::byte* out);
-  void (*int4_groups)(const RowsIn& in, const float* least, const float* inverse, std::byte* out);
-  void (*fp8_rows)(const RowsIn& in, const float* inverse, std::byte* out);
-  // And back. Tables hold the scales themselves.
+  void (*fp8_scaled)(const RowsIn& in, float inverse, std::byte* out);
+  // ... or that are found on the way: scales[row * groups + group], those of channels by dim.
+  // Tables are written in whole vectors. False: not finite.
+  bool (*int8_groups)(const RowsIn& in, uint16_t* scales, std::byte* out);
+  bool (*int4_channels)(const RowsIn& in, uint16_t* scales, uint16_t* least, std::byte* out);
+  bool (*int4_groups)(const RowsIn& in, uint16_t* scales, uint16_t* least, std::byte* out);
+  bool (*fp8_rows)(const RowsIn& in, std::byte* exponents, std::byte* out);
+  // And back. Tables hold the scales themselves: from a payload's, if they are sound.
+  bool (*scales_from)(const std::byte* from, uint32_t count, float* out);
+  bool (*least_from)(const std::byte* from, uint32_t count, float* out);
   void (*from_int8_channels)(const std::byte* codes, const float* scale, const RowsOut& out);
   void (*from_int8_groups)(const std::byte* codes, const float* scale, const RowsOut& out);
   void (*from_int4_channels)(const std::byte* codes, const float* least, const float* scale,

@@ -46,7 +46,7 @@ bool has_v4() {
 }
 
 bool has_v4_bf16() {
-  return has_v4() && __builtin_cpu_supports("avx512bf16");
+  return has_v4() && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi");
 }
 
 Isa best_isa() {

@@ -34,32 +34,8 @@ class Decoder {
   }
 
  private:
-  static uint32_t load16(const std::byte* at) {
-    uint16_t bits;
-    std::memcpy(&bits, at, sizeof bits);
-    return bits;
-  }
   uint32_t channel_stride() const { return static_cast<uint32_t>(format::padded(shape_.dim)); }
 
-  // Read once: another process may change what lies in shared memory.
-  static bool scales_from(const std::byte* from, uint32_t count, float* out) {
-    bool sound = true;
-    for (uint32_t i = 0; i < count; ++i) {
-      const uint32_t bits = load16(from + i * 2);
-      sound &= math::scale_is_sound(bits);
-      out[i] = math::from_bf16(bits);
-    }
-    return sound;
-  }
-  bool least_from(const std::byte* from, uint32_t count, float* out) const {
-    bool sound = true;
-    for (uint32_t i = 0; i < count; ++i) {
-      const uint32_t bits = load16(from + i * 2);
-      sound &= (bits & 0x7fff) < math::not_finite_from(shape_.element);
-      out[i] = element_value(shape_.element, bits);
-    }
-    return sound;
-  }
   static bool exponent_from(const std::byte* from, float* out) {
     const auto exponent = static_cast<int8_t>(std::to_integer<uint8_t>(*from));
     if (exponent < math::kExponentMin || exponent > math::kExponentMax) return false;
@@ -75,7 +51,7 @@ class Decoder {
     if (codec_ != Codec::kInt8 || !plane_.keys) return Status::kOk;
     for (uint32_t head = 0; head < shape_.heads; ++head) {
       const std::byte* header = source_.take(plane_.channel_header_bytes(), buffer_);
-      if (!scales_from(header, shape_.dim, channel_scale_ + head * channel_stride())) {
+      if (!use_.scales_from(header, shape_.dim, channel_scale_ + head * channel_stride())) {
         return Status::kMalformed;
       }
     }
@@ -95,12 +71,12 @@ class Decoder {
           use_.from_int8_channels(codes, channel_scale_ + head * channel_stride(), out);
           break;
         }
-        sound = scales_from(in, entries, tables_.factor);
+        sound = use_.scales_from(in, entries, tables_.factor);
         if (sound) use_.from_int8_groups(codes, tables_.factor, out);
         break;
       case Codec::kInt4:
-        sound = scales_from(in, entries, tables_.factor) &&
-                least_from(in + plane_.table_bytes(count), entries, tables_.least_value);
+        sound = use_.scales_from(in, entries, tables_.factor) &&
+                use_.least_from(in + plane_.table_bytes(count), entries, tables_.least_value);
         if (!sound) break;
         (plane_.keys ? use_.from_int4_channels : use_.from_int4_groups)(codes, tables_.least_value,
                                                                         tables_.factor, out);

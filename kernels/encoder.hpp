@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/codec_streams.hpp"
+#include "kernels/read_ahead.hpp"
 
 namespace kvtier::kernels::detail {
 
@@ -14,7 +15,8 @@ class Encoder {
         shape_(shape),
         rows_(rows),
         sink_(sink),
-        use_(codec_operations(shape.element)) {}
+        use_(codec_operations(shape.element)),
+        ahead_(shape, rows) {}
 
   Status run() {
     for (uint32_t layer = 0; layer < shape_.layers; ++layer) {
@@ -27,45 +29,12 @@ class Encoder {
   }
 
  private:
-  // The rows of a head for a first look: nothing else is fetched.
-  RowsIn rows_of(uint32_t band, uint32_t head) const {
+  // The rows of a head, and of what is fetched meanwhile: `share` of as much.
+  RowsIn rows_of(uint32_t band, uint32_t head, uint32_t share) {
     const uint64_t offset = head * rows_.head_stride();
-    return {here_.rows, offset, here_.rows, offset, plane_.band_tokens(band), shape_.dim};
-  }
-  // The same for the pass that encodes: meanwhile this head's share of the next band is fetched, in
-  // the order in which that lies in memory.
-  RowsIn rows_and_next(const RowsIn& in, uint32_t head) {
-    const uint64_t stride = rows_.head_stride();
-    const bool heads_adjoin = stride == shape_.row_bytes();
-    if (!heads_adjoin) {
-      for (uint32_t r = 0; r < in.count; ++r) ahead_.rows[r] = next_.rows[r] + head * stride;
-    } else {
-      uint32_t token = head * in.count / shape_.heads;
-      uint32_t of_token = head * in.count % shape_.heads;
-      for (uint32_t r = 0; r < in.count; ++r) {
-        ahead_.rows[r] = next_.rows[token] + of_token * stride;
-        if (++of_token == shape_.heads) {
-          of_token = 0;
-          ++token;
-        }
-      }
-    }
-    RowsIn both = in;
-    both.next = ahead_.rows;
-    both.next_offset = 0;
-    return both;
-  }
-  // The rows of a band, and of the one after it, which is fetched meanwhile.
-  void find(uint32_t layer, uint32_t p, uint32_t band) {
-    rows_.find(layer, p, band, &here_);
-    next_ = here_;  // where the next band is shorter, or none
-    if (band + 1 < plane_.bands()) {
-      rows_.find(layer, p, band + 1, &next_);
-    } else if (p + 1 < shape_.planes) {
-      rows_.find(layer, p + 1, 0, &next_);
-    } else if (layer + 1 < shape_.layers) {
-      rows_.find(layer + 1, 0, 0, &next_);
-    }
+    const uint32_t count = plane_.band_tokens(band);
+    ahead_.next(here_.rows, offset, count, shape_.row_bytes(), share, ahead_rows_.rows);
+    return {here_.rows, offset, ahead_rows_.rows, count, shape_.dim};
   }
 
   Status encode_plane(uint32_t layer, uint32_t p) {
@@ -73,7 +42,7 @@ class Encoder {
       if (const Status status = plane_header(layer, p); status != Status::kOk) return status;
     }
     for (uint32_t band = 0; band < plane_.bands(); ++band) {
-      find(layer, p, band);
+      rows_.find(layer, p, band, &here_);
       for (uint32_t head = 0; head < shape_.heads; ++head) {
         if (const Status status = encode_head(band, head); status != Status::kOk) return status;
       }
@@ -87,21 +56,19 @@ class Encoder {
     std::memset(channel_absmax_, 0, shape_.heads * padded_dim * sizeof(uint16_t));
     const bool heads_adjoin = rows_.head_stride() == shape_.row_bytes() && padded_dim == shape_.dim;
     for (uint32_t band = 0; band < plane_.bands(); ++band) {
-      find(layer, p, band);
-      RowsIn in = rows_of(band, 0);
-      for (uint32_t r = 0; r < in.count; ++r) {  // two rows ahead
-        ahead_.rows[r] = r + 2 < in.count ? here_.rows[r + 2] : next_.rows[r + 2 - in.count];
-      }
-      in.next = ahead_.rows;
+      rows_.find(layer, p, band, &here_);
+      const uint32_t count = plane_.band_tokens(band);
       if (heads_adjoin) {
-        in.dim = shape_.heads * shape_.dim;
-        use_.absmax_channels(in, channel_absmax_);
-        continue;
+        ahead_.next(here_.rows, 0, count, shape_.token_bytes(), kFirstLookShare, ahead_rows_.rows);
+        use_.absmax_channels({here_.rows, 0, ahead_rows_.rows, count, shape_.heads * shape_.dim},
+                             channel_absmax_);
+      } else {
+        for (uint32_t head = 0; head < shape_.heads; ++head) {
+          use_.absmax_channels(rows_of(band, head, kFirstLookShare),
+                               channel_absmax_ + head * padded_dim);
+        }
       }
-      for (uint32_t head = 0; head < shape_.heads; ++head) {
-        in.offset = in.next_offset = head * rows_.head_stride();
-        use_.absmax_channels(in, channel_absmax_ + head * padded_dim);
-      }
+      ahead_.used(count * shape_.token_bytes());
     }
     if (codec_ == Codec::kFp8Tensor) {
       const uint16_t most =
@@ -132,83 +99,54 @@ class Encoder {
   }
 
   Status encode_head(uint32_t band, uint32_t head) {
-    const RowsIn in = rows_of(band, head);
+    const bool second_look = codec_ == Codec::kFp8Tensor || (codec_ == Codec::kInt8 && plane_.keys);
+    const RowsIn in = rows_of(band, head, second_look ? kSecondLookShare : kOnlyLookShare);
+    if (!second_look) ahead_.used(in.count * shape_.row_bytes());
     const uint64_t header = plane_.head_header_bytes(in.count);
     std::byte* codes = buffer_ + header;
     const uint64_t code_bytes = in.count * plane_.row_code_bytes();
     std::memset(codes + code_bytes, 0, plane_.code_bytes(in.count) - code_bytes);
-    const RowsIn again = rows_and_next(in, head);
-    Status status = Status::kOk;
-    if (codec_ == Codec::kInt8) {
-      status = plane_.keys ? int8_keys(again, head, codes) : int8_values(in, again, codes);
-    } else if (codec_ == Codec::kInt4) {
-      status = plane_.keys ? int4_keys(in, again, codes) : int4_values(in, again, codes);
-    } else {
-      status = codec_ == Codec::kFp8Tensor ? fp8_tensor(again, codes) : fp8_rows(in, again, codes);
+    bool finite = true;
+    switch (codec_) {
+      case Codec::kInt8:
+        if (plane_.keys) {
+          use_.int8_channels(in, channel_inverse_ + head * channel_stride(), codes);
+          break;
+        }
+        finite = use_.int8_groups(in, tables_.scale_bits, codes);
+        put_tables(in.count, 1);
+        break;
+      case Codec::kInt4:
+        finite = (plane_.keys ? use_.int4_channels : use_.int4_groups)(in, tables_.scale_bits,
+                                                                       tables_.least_bits, codes);
+        put_tables(in.count, 2);
+        break;
+      case Codec::kFp8Tensor:
+        use_.fp8_scaled(in, math::power_of_two(-tensor_exponent_), codes);
+        break;
+      default:
+        std::memset(buffer_, 0, plane_.table_bytes(in.count));
+        finite = use_.fp8_rows(in, buffer_, codes);
+        break;
     }
-    if (status != Status::kOk) return status;
+    if (!finite) return Status::kNotFinite;
     sink_.put(buffer_, header + plane_.code_bytes(in.count));
     return Status::kOk;
   }
 
-  Status int8_keys(const RowsIn& in, uint32_t head, std::byte* codes) {
-    use_.int8_channels(in, channel_inverse_ + head * channel_stride(), codes);
-    return Status::kOk;
+  // Scales, and least values where there are two.
+  void put_tables(uint32_t count, int tables) {
+    const uint64_t bytes = (plane_.keys ? shape_.dim : count * plane_.groups()) * uint64_t{2};
+    const uint64_t padded = plane_.table_bytes(count);
+    put_table(buffer_, tables_.scale_bits, bytes, padded);
+    if (tables == 2) put_table(buffer_ + padded, tables_.least_bits, bytes, padded);
   }
-  Status int8_values(const RowsIn& in, const RowsIn& again, std::byte* codes) {
-    const uint32_t entries = in.count * plane_.groups();
-    use_.absmax_groups(in, plane_.group_dims(), tables_.absmax);
-    if (!use_.int8_scales(tables_.absmax, entries, tables_.scale_bits, tables_.factor)) {
-      return Status::kNotFinite;
-    }
-    put_table(buffer_, tables_.scale_bits, uint64_t{entries} * 2, plane_.table_bytes(in.count));
-    use_.int8_groups(again, tables_.factor, codes);
-    return Status::kOk;
-  }
-  bool int4_tables(uint32_t entries, uint32_t count) {
-    if (!use_.int4_scales(tables_.least, tables_.most, entries, tables_.scale_bits,
-                          tables_.least_bits, tables_.least_value, tables_.factor)) {
-      return false;
-    }
-    const uint64_t table = plane_.table_bytes(count);
-    put_table(buffer_, tables_.scale_bits, uint64_t{entries} * 2, table);
-    put_table(buffer_ + table, tables_.least_bits, uint64_t{entries} * 2, table);
-    return true;
-  }
-  Status int4_keys(const RowsIn& in, const RowsIn& again, std::byte* codes) {
-    const uint32_t padded_dim = channel_stride();
-    std::fill_n(tables_.least, padded_dim, INT16_MAX);
-    std::fill_n(tables_.most, padded_dim, INT16_MIN);
-    use_.range_channels(in, tables_.least, tables_.most);
-    std::fill(tables_.least + shape_.dim, tables_.least + padded_dim, int16_t{0});
-    std::fill(tables_.most + shape_.dim, tables_.most + padded_dim, int16_t{0});
-    if (!int4_tables(shape_.dim, in.count)) return Status::kNotFinite;
-    use_.int4_channels(again, tables_.least_value, tables_.factor, codes);
-    return Status::kOk;
-  }
-  Status int4_values(const RowsIn& in, const RowsIn& again, std::byte* codes) {
-    use_.range_groups(in, plane_.group_dims(), tables_.least, tables_.most);
-    if (!int4_tables(in.count * plane_.groups(), in.count)) return Status::kNotFinite;
-    use_.int4_groups(again, tables_.least_value, tables_.factor, codes);
-    return Status::kOk;
-  }
-  Status fp8_rows(const RowsIn& in, const RowsIn& again, std::byte* codes) {
-    use_.absmax_groups(in, kDimMax, tables_.absmax);
-    std::memset(buffer_, 0, plane_.table_bytes(in.count));
-    for (uint32_t r = 0; r < in.count; ++r) {
-      if (tables_.absmax[r] >= math::not_finite_from(shape_.element)) return Status::kNotFinite;
-      const int exponent = math::fp8_exponent(element_value(shape_.element, tables_.absmax[r]));
-      buffer_[r] = static_cast<std::byte>(exponent);
-      tables_.factor[r] = math::power_of_two(-exponent);
-    }
-    use_.fp8_rows(again, tables_.factor, codes);
-    return Status::kOk;
-  }
-  Status fp8_tensor(const RowsIn& in, std::byte* codes) {
-    std::fill_n(tables_.factor, in.count, math::power_of_two(-tensor_exponent_));
-    use_.fp8_rows(in, tables_.factor, codes);
-    return Status::kOk;
-  }
+
+  // What a pass over elements costs, in parts of what all over them cost together: memory is kept
+  // as busy in each.
+  static constexpr uint32_t kFirstLookShare = 32;
+  static constexpr uint32_t kSecondLookShare = 32;
+  static constexpr uint32_t kOnlyLookShare = 64;
 
   const Codec codec_;
   const ChunkShape& shape_;
@@ -217,8 +155,8 @@ class Encoder {
   const CodecOperations& use_;
   Plane plane_ = {};
   BandRows<const std::byte*> here_;
-  BandRows<const std::byte*> next_;
-  BandRows<const std::byte*> ahead_;
+  ReadAhead<Rows> ahead_;
+  BandRows<const std::byte*> ahead_rows_;
   int tensor_exponent_ = 0;
   alignas(64) uint16_t channel_absmax_[kChannelsMax];  // heads at channel_stride()
   alignas(64) float channel_inverse_[kChannelsMax];

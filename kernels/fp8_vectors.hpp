@@ -59,6 +59,56 @@ KVTIER_IN_REGISTERS U16 fp8_codes_of_words(U16 elements, F32 inverse) {
   return (U16)_mm512_ternarylogic_epi32(codes, _mm512_srli_epi16(x, 8), words(0x80), 0xf8);
 }
 
+#if KVTIER_OWN_BYTES
+// Some are below 2^-6.
+[[gnu::noinline]] __m512i fp8_codes_of_pair_with_small(U16 low, U16 high, float inverse) {
+  alignas(64) std::byte codes[2 * kLineElements];
+  store_bytes2(codes, fp8_codes_of_words(low, all(inverse)));
+  store_bytes2(codes + kLineElements, fp8_codes_of_words(high, all(inverse)));
+  return _mm512_load_si512(codes);
+}
+
+// Of two lines at once: exponents in bytes, and mantissas rounded by a table.
+KVTIER_IN_REGISTERS __m512i fp8_codes_of_pair(U16 low, U16 high, float inverse) {
+  // The three highest bits of a mantissa of seven, to nearest, ties to even; 8 is a carry.
+  struct Table {
+    alignas(64) uint8_t code[128];
+    constexpr Table() : code() {
+      for (int m = 0; m < 128; ++m) {
+        code[m] = static_cast<uint8_t>((m + 7 + ((m >> 4) & 1)) >> 4);
+      }
+    }
+  };
+  static constexpr Table kRounded;
+  struct Places {
+    alignas(64) uint8_t at[64];
+    constexpr explicit Places(int first) : at() {
+      for (int i = 0; i < 64; ++i) at[i] = static_cast<uint8_t>(2 * i + first);
+    }
+  };
+  static constexpr Places kLowBytes(0), kHighBytes(1);
+  const __m512i a = (__m512i)low, b = (__m512i)high;
+  const __m512i rest = _mm512_permutex2var_epi8(a, _mm512_load_si512(kLowBytes.at), b);
+  const __m512i top = _mm512_permutex2var_epi8(a, _mm512_load_si512(kHighBytes.at), b);
+  const __m512i rounded = _mm512_permutex2var_epi8(_mm512_load_si512(kRounded.code), rest,
+                                                   _mm512_load_si512(kRounded.code + 64));
+  // Exponents: seven bits of `top`, and the highest of `rest`.
+  const __mmask64 odd = _mm512_movepi8_mask(rest);
+  const __m512i twice = _mm512_add_epi8(top, top);
+  const __m512i exponent = _mm512_mask_sub_epi8(twice, odd, twice, _mm512_set1_epi8(-1));
+  // 2^-k's exponent is 127 - k; codes begin at 120 - 127 + k.
+  const int first = 247 - static_cast<int>(math::bits_of(inverse) >> 23);
+  const __m512i y = _mm512_subs_epu8(exponent, _mm512_set1_epi8(static_cast<char>(first)));
+  const __m512i times2 = _mm512_add_epi8(y, y);
+  const __m512i times4 = _mm512_add_epi8(times2, times2);
+  const __m512i codes = _mm512_add_epi8(_mm512_add_epi8(times4, times4), rounded);
+  const __mmask64 small = _mm512_testn_epi8_mask(y, y);
+  if (small != 0) [[unlikely]]
+    return fp8_codes_of_pair_with_small(low, high, inverse);
+  return _mm512_ternarylogic_epi32(codes, top, _mm512_set1_epi8(-128), 0xf8);
+}
+#endif
+
 // For scales up to 2^119, where no exponent overflows.
 KVTIER_IN_REGISTERS U16 fp8_values_in_words(const std::byte* from, F32 scale) {
   // m * 2^-9 as bf16, less the 120 << 7 that all others lack.

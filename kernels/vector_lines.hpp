@@ -14,6 +14,14 @@
 #include "kernels/codec_rows.hpp"
 
 #define KVTIER_IN_REGISTERS [[gnu::always_inline]] static inline
+#define KVTIER_INLINE __attribute__((always_inline))  // the same for a lambda
+
+// The processor has permutations of bytes.
+#if KVTIER_VECTOR_BYTES == 64 && defined(__AVX512VBMI__)
+#define KVTIER_OWN_BYTES 1
+#else
+#define KVTIER_OWN_BYTES 0
+#endif
 
 namespace kvtier::kernels::detail {
 namespace {
@@ -60,7 +68,8 @@ KVTIER_IN_REGISTERS U32 to_halves(F32 v) {
       _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 KVTIER_IN_REGISTERS void store_bytes2(std::byte* to, U16 v) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi16_epi8((__m512i)v));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),
+                      _mm512_maskz_cvtepi16_epi8(~__mmask32{0}, (__m512i)v));
 }
 KVTIER_IN_REGISTERS void store_bytes4(std::byte* to, U32 v) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8((__m512i)v));
@@ -174,12 +183,37 @@ KVTIER_IN_REGISTERS __m128i fold_max_u16(U16 v) {
 }
 #endif
 
+// The lowest byte of each lane of either, those of `even` first of two.
+KVTIER_IN_REGISTERS void store_low_bytes(std::byte* to, U32 even, U32 odd) {
+#if KVTIER_OWN_BYTES
+  alignas(32) static constexpr uint8_t kPlaces[32] = {
+      0,  64, 4,  68,  8,  72,  12, 76,  16, 80,  20, 84,  24, 88,  28, 92,
+      32, 96, 36, 100, 40, 104, 44, 108, 48, 112, 52, 116, 56, 120, 60, 124};
+  const __m512i places =
+      _mm512_castsi256_si512(_mm256_load_si256(reinterpret_cast<const __m256i*>(kPlaces)));
+  _mm256_storeu_si256(
+      reinterpret_cast<__m256i*>(to),
+      _mm512_castsi512_si256(_mm512_permutex2var_epi8((__m512i)even, places, (__m512i)odd)));
+#else
+  store_bytes2(to, (U16)((even & 0xffff) | (odd << 16)));
+#endif
+}
+
 KVTIER_IN_REGISTERS uint16_t highest_of_eight(__m128i v) {
   const __m128i least = _mm_minpos_epu16(_mm_xor_si128(v, _mm_set1_epi16(-1)));
   return static_cast<uint16_t>(~_mm_cvtsi128_si32(least));
 }
 KVTIER_IN_REGISTERS uint16_t highest(U16 v) {
   return highest_of_eight(fold_max_u16(v));
+}
+KVTIER_IN_REGISTERS bool any(U32 v) {
+#if KVTIER_VECTOR_BYTES == 64
+  return _mm512_test_epi32_mask((__m512i)v, (__m512i)v) != 0;
+#elif KVTIER_VECTOR_BYTES == 32
+  return _mm256_testz_si256((__m256i)v, (__m256i)v) == 0;
+#else
+  return _mm_testz_si128((__m128i)v, (__m128i)v) == 0;
+#endif
 }
 // Of two vectors, for less than twice the work.
 struct Highest {
@@ -205,7 +239,7 @@ KVTIER_IN_REGISTERS T all(uint32_t bits) {
   return (T)(U32{} + bits);
 }
 KVTIER_IN_REGISTERS F32 all(float value) {
-  return F32{} + value;
+  return all<F32>(math::bits_of(value));
 }
 
 template <typename T>

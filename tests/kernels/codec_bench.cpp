@@ -1,7 +1,7 @@
 // codec_bench: encode and decode between cold paged memory (32 KiB fragments, as vLLM's blocks of
 // Llama-3-8B) and cold payloads, one thread, each beside its limit: the source read once and the
 // result written once. Not a test: prints medians over interleaved pairs and their ratios.
-// Usage: codec_bench [repeats] [bf16|f16]
+// Usage: codec_bench [repeats] [bf16|f16] [codec]
 #include <sys/mman.h>
 #include <time.h>
 
@@ -214,8 +214,9 @@ int main(int argc, char** argv) {
   using namespace kvtier::kernels;
   const int repeats = argc > 1 ? std::atoi(argv[1]) : 31;
   const bool f16 = argc > 2 && std::strcmp(argv[2], "f16") == 0;
+  const char* only = argc > 3 ? argv[3] : nullptr;
   if (repeats < 1 || (argc > 2 && !f16 && std::strcmp(argv[2], "bf16") != 0)) {
-    std::fprintf(stderr, "usage: codec_bench [repeats] [bf16|f16]\n");
+    std::fprintf(stderr, "usage: codec_bench [repeats] [bf16|f16] [codec]\n");
     return 2;
   }
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
@@ -224,8 +225,11 @@ int main(int argc, char** argv) {
   World world(f16 ? Element::kF16 : Element::kBf16);
   for (const Codec codec :
        {Codec::kNone, Codec::kInt8, Codec::kFp8TokenHead, Codec::kFp8Tensor, Codec::kInt4}) {
-    bench_codec(world, codec, repeats);
+    if (only == nullptr || std::strcmp(only, codec_name(codec)) == 0) {
+      bench_codec(world, codec, repeats);
+    }
   }
+  if (only != nullptr && std::strcmp(only, "lossless") != 0) return 0;
   World again(f16 ? Element::kF16 : Element::kBf16);
   bench_lossless(again, repeats);
   return 0;
