@@ -66,6 +66,7 @@ constexpr std::array kCoreRows = {
   CoreCounterRow{&C::dropped_unserved, "dropped_unserved", "kvtier_chunks_not_demoted_total", "reason=\"out_of_service\""},
   CoreCounterRow{&C::dropped_unverified, "dropped_unverified", "kvtier_chunks_not_demoted_total", "reason=\"unverified\""},
   CoreCounterRow{&C::dropped_write_failed, "dropped_write_failed", "kvtier_chunks_not_demoted_total", "reason=\"write_failed\""},
+  CoreCounterRow{&C::dropped_too_large, "dropped_too_large", "kvtier_chunks_not_demoted_total", "reason=\"too_large\""},
   CoreCounterRow{&C::lower_evicted, "lower_evicted", "kvtier_lower_chunks_evicted_total", "", "Chunks that left a lower tier to make room."},
   CoreCounterRow{&C::lower_evicted_bytes, "lower_evicted_bytes", "kvtier_lower_evicted_bytes_total", "", "Payload bytes of them."},
   CoreCounterRow{&C::lower_recovered, "lower_recovered", "kvtier_lower_chunks_recovered_total", "", "Chunks of an earlier daemon found in a lower tier."},

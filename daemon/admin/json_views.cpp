@@ -296,8 +296,8 @@ Json view_counters(const CoreCounters& counters) {
 
 Json view_status(const CoreSnapshot& snapshot) {
   const auto& [version, protocol_min, protocol_max, epoch, uptime_seconds, health, problems,
-               start_mode, start_reason, tiers, tenants, spaces, sessions, counters, plans] =
-      snapshot;
+               start_mode, start_reason, keeper, keeper_trouble, tiers, tenants, spaces, sessions,
+               counters, plans] = snapshot;
   return {{"schema", 1},
           {"version", version},
           {"protocol_min", protocol_min},
@@ -308,6 +308,7 @@ Json view_status(const CoreSnapshot& snapshot) {
           {"problems", problems},
           {"start_mode", start_mode},
           {"start_reason", start_reason},
+          {"keeper", {{"kind", keeper}, {"trouble", keeper_trouble}}},
           {"tiers", view_list(tiers, view_tier)},
           {"tenants", view_list(tenants, view_tenant)},
           {"spaces", view_list(spaces, view_space)},

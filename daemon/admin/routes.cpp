@@ -3,8 +3,10 @@
 
 #include <array>
 #include <charconv>
+#include <chrono>
 #include <cmath>
 #include <optional>
+#include <thread>
 
 #include "daemon/admin/json_views.hpp"
 #include "daemon/admin/target.hpp"
@@ -20,6 +22,8 @@ constexpr uint64_t kChunksListedDefault = 100;
 constexpr double kPinSecondsMax = 30.0 * 24 * 3600;
 constexpr double kPinSecondsDefault = 3600;
 constexpr size_t kPlanSelectMax = 256;
+constexpr std::chrono::seconds kSettleTime{3};  // less than a client's patience
+constexpr std::chrono::milliseconds kSettlePause{1};
 
 using Captures = std::vector<std::string>;
 struct Call {
@@ -229,6 +233,20 @@ AdminAnswer post_flush(const Call& call) {
       [tenant](Control& core) { return std::make_shared<Result<uint64_t>>(core.flush(tenant)); });
   if (!done) return failed(done.error());
   if (!**done) return failed((*done)->error());
+  // What was forgotten must not come back once the answer says so.
+  const auto until = std::chrono::steady_clock::now() + kSettleTime;
+  for (;;) {
+    const auto settled = call.state.core.ask([](Control& core) { return core.flush_settled(); });
+    if (!settled) return failed(settled.error());
+    if (*settled) break;
+    if (std::chrono::steady_clock::now() > until) {
+      return failed(
+          Error(Code::kDeadline,
+                "the chunks are dropped, but not yet for good: those on nvme come back if "
+                "the daemon is killed now; flush again"));
+    }
+    std::this_thread::sleep_for(kSettlePause);
+  }
   return ok({{"chunks", (*done)->value()}});
 }
 

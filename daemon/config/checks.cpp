@@ -11,6 +11,11 @@ namespace {
 
 using Conflicts = std::vector<Conflict>;
 
+// As docs/format.md has it.
+constexpr uint64_t kNvmePageBytes = 4096;
+constexpr uint64_t kNvmePagesOfOneSegment = 3;  // two superblocks and a descriptor
+constexpr uint64_t kNvmeSegmentBytesMin = uint64_t{1} << 20;
+
 std::string tenant_option(size_t number, std::string_view option) {
   return "tenant[" + std::to_string(number) + "]." + std::string(option);
 }
@@ -69,6 +74,27 @@ void check_capacity(const Config& config, uint64_t capacity, Conflicts& out) {
                 {"tenants.host_share", "tenants.host_max", "host.capacity"},
                 "a user without an entry");
   }
+}
+
+// Each path holds its own slab: superblocks, and for every segment a descriptor and its bytes.
+void check_nvme(const Config& config, Conflicts& out) {
+  const Config::Nvme& nvme = config.nvme;
+  if (nvme.capacity_bytes == 0) return;
+  const bool chosen = nvme.segment_bytes == 0;
+  const uint64_t segment = chosen ? kNvmeSegmentBytesMin : nvme.segment_bytes;
+  const uint64_t needed = segment + kNvmePagesOfOneSegment * kNvmePageBytes;
+  if (nvme.capacity_bytes >= needed) return;
+  out.push_back({{chosen ? "nvme.capacity" : "nvme.segment_size", "nvme.capacity"},
+                 ProblemCode::kConflict,
+                 "a path of nvme does not hold one segment: nvme.capacity is " +
+                     format_size(nvme.capacity_bytes) + ", " +
+                     (chosen ? "the smallest segment" : "nvme.segment_size") + " " +
+                     format_size(segment) + ", with what describes it " + format_size(needed),
+                 "",
+                 chosen ? "raise nvme.capacity to \"" + format_size(needed) +
+                              "\" or more, or set it to 0 to have no nvme tier"
+                        : "lower nvme.segment_size, or raise nvme.capacity to \"" +
+                              format_size(needed) + "\" or more"});
 }
 
 void check_sessions(const Config& config, Conflicts& out) {
@@ -188,6 +214,7 @@ std::vector<Conflict> check_config(const Config& config) {
   check_tenants(config, out);
   check_sessions(config, out);
   check_index(config, out);
+  check_nvme(config, out);
   if (host_is_on(config) && config.host.capacity_bytes != kChosenAtStart) {
     check_capacity(config, config.host.capacity_bytes, out);
   }

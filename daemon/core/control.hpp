@@ -33,6 +33,8 @@ class Control {
   virtual Status kill_session(uint32_t session) = 0;
   // Drops every chunk of a tenant ("" for all) that nobody holds; number dropped.
   virtual Result<uint64_t> flush(const std::string& tenant) = 0;
+  // Whether nothing that was flushed can come back any more, with a kill or a power cut.
+  virtual bool flush_settled() = 0;
   // Begins a pass over all that lies below host memory, at this rate; 0 ends the one under way.
   // Errors: unsupported (no such tier).
   virtual Status scrub(uint64_t bytes_per_second) = 0;

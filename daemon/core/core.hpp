@@ -182,6 +182,7 @@ class Core final : public Control, private SegmentListener {
   std::vector<LoggedPlan> explain(const std::string& select, size_t count) override;
   Status scrub(uint64_t bytes_per_second) override;
   Result<uint64_t> flush(const std::string& tenant) override;
+  bool flush_settled() override;
   std::string config_text() override;
   // Set by the program: how a reload is done (reads files, so it does not belong here).
   using Reload = std::function<Result<std::vector<std::string>>()>;
@@ -262,6 +263,7 @@ class Core final : public Control, private SegmentListener {
   Space* find_space(Tenant& tenant, uint32_t id);
   Status describe_recovered(Tenant& tenant, Space& space, const wire::SpaceSpecWire& spec);
   void join_group(Tenant& tenant, Space& space);
+  void warn_if_too_large(const Tenant& tenant, const Space& space) const;
   void publish_space(Tenant& tenant, const Space& space);
   uint64_t index_entries_max() const;
   static Status check_spec(const wire::SpaceSpecWire& spec);
@@ -296,7 +298,7 @@ class Core final : public Control, private SegmentListener {
 
   // the tier below: core_lower.cpp
   TierPlace lower_place(const Tenant& tenant, uint32_t entry) const;
-  Policy& lower_policy_of(Tenant& tenant, uint64_t slot_bytes);
+  Policy& lower_policy_of(Tenant& tenant, uint64_t slot_bytes, TierPlace place);
   TierChunk lower_chunk(Tenant& tenant, uint32_t entry);
   void attach_lower(Tenant& tenant, uint32_t entry, TierPlace place, const TierChunk& chunk);
   void detach_lower(Tenant& tenant, uint32_t entry, Removal how);
@@ -337,6 +339,7 @@ class Core final : public Control, private SegmentListener {
   ChunkSnapshot describe_lower(TenantNumber tenant, uint32_t entry);
   TierSnapshot show_lower() const;
   static std::string key_digits(ChunkKey key);
+  std::string why_not_below(const Space& space) const;
 
   // downwards: core_demote.cpp
   Down demote(Tenant& tenant, SlotId slot, uint64_t CoreCounters::** why);
@@ -400,6 +403,7 @@ class Core final : public Control, private SegmentListener {
   void sweep_draining();
 
   void publish_costs();
+  void note_keeper();
   ChunkSnapshot describe(SlotId slot);
   bool key_range(const std::string& key, KeyRange* range, Status* status);
   std::vector<SlotId> slots_of_key(const std::string& key, Status* status);
@@ -445,6 +449,7 @@ class Core final : public Control, private SegmentListener {
   std::vector<Recheck> rechecks_;                      // to be done, the next one last
   uint64_t rechecks_under_way_ = 0;
   uint64_t rechecked_ns_ = 0;
+  bool keeper_in_trouble_ = false;
   bool draining_ = false;
   bool closed_ = false;
 };

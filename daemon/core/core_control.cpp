@@ -258,7 +258,23 @@ Result<uint64_t> Core::flush(const std::string& name) {
   }
   if (!known) return Error::format(Code::kNotFound, "no tenant is named '%s'", name.c_str());
   counters_.dropped += dropped;
+  lower_.flushed_below = lower_.next_ticket;
+  lower_.flush_settles = 0;
   return dropped;
+}
+
+// What was being written or read below at that moment is forgotten when that ends.
+bool Core::flush_settled() {
+  if (!lower_) return true;
+  const auto is_before = [this](const auto& transfer) {
+    return transfer.first < lower_.flushed_below;
+  };
+  if (std::any_of(lower_.writes.begin(), lower_.writes.end(), is_before) ||
+      std::any_of(lower_.reads.begin(), lower_.reads.end(), is_before)) {
+    return false;
+  }
+  if (lower_.flush_settles == 0) lower_.flush_settles = lower_.tier->settle();
+  return lower_.tier->settled(lower_.flush_settles);
 }
 
 std::string Core::config_text() {
@@ -294,7 +310,9 @@ CoreSnapshot Core::snapshot() {
     snapshot.problems.push_back("host memory: " + host_->message() +
                                 " (see kvtier doctor for limits)");
   }
+  snapshot.keeper = ledger_.kind();
   if (std::string trouble = ledger_.trouble(); !trouble.empty()) {
+    snapshot.keeper_trouble = trouble;
     snapshot.problems.push_back(std::move(trouble));
   }
   const TierSnapshot& host = snapshot.tiers.front();
@@ -305,6 +323,20 @@ CoreSnapshot Core::snapshot() {
   }
   if (lower_ && !lower_.in_service) {
     snapshot.problems.push_back("the nvme tier is out of service: see kvtier tier list, the log");
+  }
+  for (const TierDevice& device : snapshot.tiers.back().devices) {
+    if (device.reason.empty()) continue;
+    snapshot.problems.push_back("nvme: " + device.name +
+                                (device.state == "failed" ? " cannot be used: " : " is out: ") +
+                                device.reason);
+  }
+  for (const std::unique_ptr<Tenant>& tenant : tenants_) {
+    for (const std::unique_ptr<Space>& space : tenant->spaces) {
+      if (std::string text = why_not_below(*space); !text.empty()) {
+        snapshot.problems.push_back("tenant " + tenant->name + ": " + text);
+        break;  // one of a tenant tells enough
+      }
+    }
   }
   snapshot.health = draining_ ? "draining" : snapshot.problems.empty() ? "good" : "degraded";
   return snapshot;

@@ -79,6 +79,9 @@ Core::Down Core::demote(Tenant& tenant, SlotId slot, uint64_t CoreCounters::** w
   }
   if (note.write_failures >= kWriteFailuresMax) return refuse(&CoreCounters::dropped_write_failed);
   if (!lower_.in_service) return refuse(&CoreCounters::dropped_unserved);
+  if (host_->segment_of(slot).slot_bytes > lower_.tier->slot_bytes_max()) {
+    return refuse(&CoreCounters::dropped_too_large);
+  }
   TierChunk chunk;
   chunk.key = record.key;
   chunk.space = space->fingerprint;

@@ -36,8 +36,9 @@ TierPlace Core::lower_place(const Tenant& tenant, uint32_t entry) const {
   return entry < tenant.lower.size() ? tenant.lower[entry] : 0;
 }
 
-Policy& Core::lower_policy_of(Tenant& tenant, uint64_t slot_bytes) {
-  std::unique_ptr<Policy>& policy = tenant.lower_policies[slot_bytes];
+Policy& Core::lower_policy_of(Tenant& tenant, uint64_t slot_bytes, TierPlace place) {
+  std::unique_ptr<Policy>& policy =
+      tenant.lower_policies[{slot_bytes, lower_.tier->device_of(place)}];
   if (policy == nullptr) policy = std::move(make_policy(config_.host.policy)).value();
   return *policy;
 }
@@ -74,7 +75,7 @@ void Core::attach_lower(Tenant& tenant, uint32_t entry, TierPlace place, const T
   if (!tenant.index->host_place(entry).empty()) ++tenant.clean_chunks;
   tenant.index->set_lower(entry, wire::kOnNvme);
   const uint64_t slot_bytes = wire::slot_bytes_for(chunk.header_bytes + chunk.payload_bytes);
-  lower_policy_of(tenant, slot_bytes)
+  lower_policy_of(tenant, slot_bytes, place)
       .inserted(place, {chunk.key, chunk.position, chunk.tokens, chunk.payload_bytes});
 }
 
@@ -85,7 +86,7 @@ void Core::detach_lower(Tenant& tenant, uint32_t entry, Removal how) {
   if (place == 0) return;
   const TierChunk chunk = lower_chunk(tenant, entry);
   const uint64_t slot_bytes = wire::slot_bytes_for(chunk.header_bytes + chunk.payload_bytes);
-  lower_policy_of(tenant, slot_bytes).removed(place, how);
+  lower_policy_of(tenant, slot_bytes, place).removed(place, how);
   tenant.lower[entry] = 0;
   tenant.index->set_lower(entry, 0);
   --tenant.lower_chunks;
@@ -148,12 +149,24 @@ size_t Core::evict_places(std::span<const TierPlace> places) {
   return gone;
 }
 
-// Makes room below: up to `count` chunks of one slot size leave, those not used for longest.
+// Makes room below: up to `count` chunks of one slot size leave, those not used for longest; of
+// each device as many, since what comes free is where the next chunks are written.
 size_t Core::evict_below(Tenant& tenant, uint64_t slot_bytes, size_t count) {
   std::array<SlotId, kEvictBelowMax> picked;
-  const size_t found =
-      lower_policy_of(tenant, slot_bytes)
-          .victims(std::span(picked).first(std::min(count, picked.size())), LowerFilter(*this));
+  count = std::min(count, picked.size());
+  std::vector<Policy*> devices;
+  for (auto at = tenant.lower_policies.lower_bound({slot_bytes, 0});
+       at != tenant.lower_policies.end() && at->first.first == slot_bytes; ++at) {
+    if (lower_.tier->serves(at->first.second)) devices.push_back(at->second.get());
+  }
+  size_t found = 0;
+  for (size_t i = 0; i < devices.size() && found < count; ++i) {
+    const size_t left = devices.size() - i;
+    const size_t share = (count - found + left - 1) / left;
+    found += devices[(lower_.next_victim + i) % devices.size()]->victims(
+        std::span(picked).subspan(found, share), LowerFilter(*this));
+  }
+  ++lower_.next_victim;
   return evict_places(std::span(picked).first(found));
 }
 
@@ -173,8 +186,8 @@ bool Core::make_room_below(Tenant& tenant, uint64_t slot_bytes, uint64_t bytes) 
 
 // Entries for new chunks: those that lie below only and were not used for longest make room.
 bool Core::make_index_room(Tenant& tenant) {
-  for (auto& [slot_bytes, policy] : tenant.lower_policies) {
-    if (evict_below(tenant, slot_bytes, kIndexRoomBatch) > 0) return true;
+  for (auto& [which, policy] : tenant.lower_policies) {
+    if (evict_below(tenant, which.first, kIndexRoomBatch) > 0) return true;
   }
   return false;
 }
@@ -183,7 +196,7 @@ void Core::touch_below(Tenant& tenant, uint32_t entry) {
   const TierPlace place = lower_place(tenant, entry);
   if (place == 0) return;
   const TierChunk chunk = lower_chunk(tenant, entry);
-  lower_policy_of(tenant, wire::slot_bytes_for(chunk.header_bytes + chunk.payload_bytes))
+  lower_policy_of(tenant, wire::slot_bytes_for(chunk.header_bytes + chunk.payload_bytes), place)
       .touched(place, lower_.notes[place].position);
 }
 

@@ -1,6 +1,7 @@
 // What operators see of, and do with, chunks that lie only in the tier below. Core thread, between
 // turns.
 #include <algorithm>
+#include <bit>
 
 #include "daemon/core/core.hpp"
 #include "daemon/core/show_meter.hpp"
@@ -56,6 +57,19 @@ ChunkSnapshot Core::describe_lower(TenantNumber number, uint32_t entry) {
   chunk.checksum = note.checksum;
   chunk.has_checksum = true;
   return chunk;
+}
+
+// Chunks of the space are larger than the tier below takes; "": they are not.
+std::string Core::why_not_below(const Space& space) const {
+  if (!lower_ || space.slot_bytes <= lower_.tier->slot_bytes_max()) return "";
+  const auto MiB_of = [](uint64_t bytes) {
+    return std::to_string((bytes + wire::MiB - 1) / wire::MiB);
+  };
+  return "chunks of " + std::string(space.spec.model) + " need slots of " +
+         MiB_of(space.slot_bytes) + " MiB, a segment of nvme has " +
+         MiB_of(lower_.tier->slot_bytes_max()) +
+         " MiB: they are never written there. Set nvme.segment_size to " +
+         MiB_of(std::bit_ceil(space.slot_bytes)) + "MiB or more and remove the slab";
 }
 
 TierSnapshot Core::show_lower() const {

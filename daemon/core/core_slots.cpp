@@ -345,7 +345,11 @@ void Core::revoke_overdue(Tenant& tenant) {
       stuck.push_back(slot);
   }
   if (stuck.empty()) return;
-  for (const SlotId slot : stuck) unpublish(tenant, slot, Removal::kEvicted);
+  for (const SlotId slot : stuck) {
+    ++counters_.evicted;
+    counters_.evicted_bytes += host_->slots()[slot].payload_bytes;
+    unpublish(tenant, slot, Removal::kEvicted);
+  }
   std::atomic_thread_fence(std::memory_order_seq_cst);
   for (const SlotId slot : stuck) {
     erase_entry(tenant, slot);

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "daemon/core/core.hpp"
+#include "daemon/log/log.hpp"
 #include "kvtier/wire/chunk_header.hpp"
 
 namespace kvtier::daemon {
@@ -121,7 +122,13 @@ Space& Core::add_space(Tenant& tenant, const wire::SpaceSpecWire& spec, uint32_t
   join_group(tenant, *space);
   tenant.spaces.push_back(std::move(space));
   publish_space(tenant, *tenant.spaces.back());
+  warn_if_too_large(tenant, *tenant.spaces.back());
   return *tenant.spaces.back();
+}
+
+void Core::warn_if_too_large(const Tenant& tenant, const Space& space) const {
+  const std::string text = why_not_below(space);
+  if (!text.empty()) log_event(LogCode::kTierWarning, "tenant {}: {}", tenant.name, text);
 }
 
 // A space of which only chunks below were known is opened for the first time since the start.
@@ -146,6 +153,7 @@ Status Core::describe_recovered(Tenant& tenant, Space& space, const wire::SpaceS
   space.slot_bytes = wire::slot_bytes_for(space.header_bytes + spec.chunk_bytes_max);
   join_group(tenant, space);
   publish_space(tenant, space);
+  warn_if_too_large(tenant, space);
   return {};
 }
 

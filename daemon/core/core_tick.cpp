@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "daemon/core/core.hpp"
+#include "daemon/log/log.hpp"
 
 namespace kvtier::daemon {
 
@@ -17,6 +18,7 @@ void Core::tick() {
   sweep_draining();
   host_->tend();
   ledger_.tend();
+  note_keeper();
   release_fillings();
   recheck_some();
   tick_tier();
@@ -28,6 +30,14 @@ void Core::tick() {
     }
   }
   publish_costs();
+}
+
+void Core::note_keeper() {
+  const std::string trouble = ledger_.trouble();
+  if (!trouble.empty() && !keeper_in_trouble_) {
+    log_event(LogCode::kKeeperTrouble, "{}", trouble);
+  }
+  keeper_in_trouble_ = !trouble.empty();
 }
 
 void Core::publish_costs() {
@@ -108,7 +118,7 @@ void Core::apply_config(const Config& config) {
                           record.payload_bytes};
       });
     }
-    for (auto& [slot_bytes, policy] : tenant->lower_policies) {
+    for (auto& [which, policy] : tenant->lower_policies) {
       change_policy(policy, config.host.policy, tenant->lower_chunks, [&](TierPlace place) {
         const TierChunk chunk = lower_chunk(*tenant, lower_.notes[place].entry);
         return ChunkFacts{chunk.key, chunk.position, chunk.tokens, chunk.payload_bytes};

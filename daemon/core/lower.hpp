@@ -114,6 +114,9 @@ struct Lower {
   TierMeter write_meter;
   uint64_t next_ticket = 1;
   uint64_t next_prefetch = 1;
+  uint64_t next_victim = 0;    // the device that evictions begin with
+  uint64_t flushed_below = 0;  // transfers with smaller tickets were under way at the last flush
+  uint64_t flush_settles = 0;  // the tier's number for it; 0: none yet
   bool in_service = true;
   bool budget_spent = false;  // until the next tick
   bool registers = true;      // host memory with the tier, until it refuses

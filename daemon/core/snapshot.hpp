@@ -142,8 +142,9 @@ struct CoreCounters {
            corrupt_nvme_header = 0, corrupt_nvme_checksum = 0, lower_evicted = 0, scrubbed = 0,
            lower_evicted_bytes = 0, lower_recovered = 0, dropped_behind = 0, dropped_budget = 0,
            dropped_lower_full = 0, dropped_unserved = 0, dropped_unverified = 0,
-           dropped_write_failed = 0, prefetches = 0, prefetch_joined = 0, prefetch_absent = 0,
-           prefetch_full = 0, prefetch_unserved = 0, prefetch_late = 0, prefetch_cancelled = 0;
+           dropped_write_failed = 0, dropped_too_large = 0, prefetches = 0, prefetch_joined = 0,
+           prefetch_absent = 0, prefetch_full = 0, prefetch_unserved = 0, prefetch_late = 0,
+           prefetch_cancelled = 0;
 };
 
 // Of the plans of all clients.
@@ -161,6 +162,8 @@ struct CoreSnapshot {
   std::vector<std::string> problems;  // why not good, each with its remedy
   std::string start_mode;             // "cold", "warm", "crash_warm"
   std::string start_reason;
+  std::string keeper;          // who keeps host memory over a restart: "holder", ..., "off"
+  std::string keeper_trouble;  // why nothing is kept any more, or ""
   std::vector<TierSnapshot> tiers;
   std::vector<TenantSnapshot> tenants;
   std::vector<SpaceSnapshot> spaces;

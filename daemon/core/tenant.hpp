@@ -43,10 +43,11 @@ struct Tenant {
   std::map<uint64_t, std::unique_ptr<Policy>> policies;  // by slot size
   std::vector<SlotId> retired;                           // unpublished, still leased
   // The tier below.
-  std::vector<TierPlace> lower;                                // by index entry; 0: not there
-  std::map<uint64_t, std::unique_ptr<Policy>> lower_policies;  // by slot size, over TierPlace
-  std::unordered_map<uint32_t, uint64_t> promoting;            // entry -> ticket
-  std::map<uint64_t, uint32_t> taken_since_look;               // slots, by size: see keep_ahead()
+  std::vector<TierPlace> lower;  // by index entry; 0: not there
+  // By slot size and device, over TierPlace.
+  std::map<std::pair<uint64_t, uint32_t>, std::unique_ptr<Policy>> lower_policies;
+  std::unordered_map<uint32_t, uint64_t> promoting;  // entry -> ticket
+  std::map<uint64_t, uint32_t> taken_since_look;     // slots, by size: see keep_ahead()
   uint64_t lower_chunks = 0;
   uint64_t lower_bytes = 0;   // payloads
   uint64_t clean_chunks = 0;  // in host memory and below

@@ -36,6 +36,8 @@ class Metadata {
   // Queued in order; the number of the operation.
   virtual uint64_t put(std::string key, std::string value) = 0;
   virtual uint64_t remove(std::string key) = 0;
+  // An operation like these: once it is recorded, all before it outlives a power cut.
+  virtual uint64_t sync() = 0;
   // Every operation up to this number outlives this process (not a power cut).
   virtual uint64_t recorded() const = 0;
 

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <rocksdb/cache.h>
 #include <rocksdb/db.h>
+#include <rocksdb/env.h>
 #include <rocksdb/options.h>
 #include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
@@ -17,6 +18,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <csignal>
+#include <cstdarg>
 #include <deque>
 #include <mutex>
 #include <thread>
@@ -45,12 +47,20 @@ constexpr uint64_t kLogFileBytes = uint64_t{1} << 20;
 struct Operation {
   std::string key;
   std::string value;
-  bool is_put = false;
+  enum class Kind : uint8_t { kPut, kRemove, kSync } kind = Kind::kPut;
+};
+
+// Else even a reader makes a log file beside the database.
+class NoLog final : public rocksdb::Logger {
+ public:
+  using rocksdb::Logger::Logv;
+  void Logv(const char*, va_list) override {}
 };
 
 rocksdb::Options database_options(const RocksdbOptions& wanted) {
   rocksdb::Options options;
-  options.create_if_missing = true;
+  options.create_if_missing = !wanted.read_only;
+  if (wanted.read_only) options.info_log = std::make_shared<NoLog>();
   options.paranoid_checks = true;
   options.compression = rocksdb::kNoCompression;
   options.max_background_jobs = 2;
@@ -113,9 +123,12 @@ class RocksdbMetadata final : public Metadata {
   uint64_t memory_bytes() const override { return memory_.load(std::memory_order_relaxed); }
 
   uint64_t put(std::string key, std::string value) override {
-    return queue({std::move(key), std::move(value), true});
+    return queue({std::move(key), std::move(value), Operation::Kind::kPut});
   }
-  uint64_t remove(std::string key) override { return queue({std::move(key), {}, false}); }
+  uint64_t remove(std::string key) override {
+    return queue({std::move(key), {}, Operation::Kind::kRemove});
+  }
+  uint64_t sync() override { return queue({{}, {}, Operation::Kind::kSync}); }
 
   uint64_t recorded() const override { return recorded_.load(std::memory_order_acquire); }
 
@@ -222,9 +235,12 @@ class RocksdbMetadata final : public Metadata {
   void open() {
     const rocksdb::Options options = database_options(options_);
     rocksdb::DB* database = nullptr;
-    rocksdb::Status status = rocksdb::DB::Open(options, options_.directory, &database);
+    rocksdb::Status status =
+        options_.read_only ? rocksdb::DB::OpenForReadOnly(options, options_.directory, &database)
+                           : rocksdb::DB::Open(options, options_.directory, &database);
     // A version or a damage that this build cannot read, not a full or unreadable file system.
-    if (status.IsCorruption() || status.IsInvalidArgument() || status.IsNotSupported()) {
+    if (!options_.read_only &&
+        (status.IsCorruption() || status.IsInvalidArgument() || status.IsNotSupported())) {
       std::string aside;
       for (int number = 1; number < 1000; ++number) {
         aside = options_.directory + ".damaged-" + std::to_string(number);
@@ -266,20 +282,28 @@ class RocksdbMetadata final : public Metadata {
     lock.unlock();
     rocksdb::Status status;
     bool any_removed = false;
+    bool any_sync = false;
     for (size_t first = 0; first < operations.size() && status.ok(); first += kBatchMax) {
       rocksdb::WriteBatch batch;
       const size_t end = std::min(first + kBatchMax, operations.size());
       for (size_t i = first; i < end; ++i) {
-        if (operations[i].is_put) {
-          batch.Put(operations[i].key, operations[i].value);
-        } else {
-          batch.Delete(operations[i].key);
-          any_removed = true;
+        switch (operations[i].kind) {
+          case Operation::Kind::kPut:
+            batch.Put(operations[i].key, operations[i].value);
+            break;
+          case Operation::Kind::kRemove:
+            batch.Delete(operations[i].key);
+            any_removed = true;
+            break;
+          case Operation::Kind::kSync:
+            any_sync = true;
+            break;
         }
       }
       kill_point(any_removed ? "checkpoint.batch_with_removals" : "checkpoint.batch_begun");
       status = database_->Write(rocksdb::WriteOptions(), &batch);
       kill_point(any_removed ? "checkpoint.removals_written" : "checkpoint.batch_written");
+      if (status.ok() && any_sync) status = database_->SyncWAL();
       number += end - first;
       if (status.ok()) recorded_.store(number, std::memory_order_release);
     }
@@ -288,7 +312,7 @@ class RocksdbMetadata final : public Metadata {
            "; chunks on nvme are served until the next restart, which may miss some");
     }
     if (++writes_ % kWritesPerMeasure == 0) measure();
-    if (any_removed || !status.ok()) wake();  // nobody waits for what was put
+    if (any_removed || any_sync || !status.ok()) wake();  // nobody waits for what was put
     lock.lock();
     if (!status.ok()) {
       scan_.reset();
@@ -366,11 +390,13 @@ class RocksdbMetadata final : public Metadata {
 Result<std::unique_ptr<Metadata>> make_rocksdb_metadata(const RocksdbOptions& options) {
   // The library locks its directory too, but that error looks like any other of its errors.
   const std::string path = options.directory + ".lock";
-  Fd lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!lock) return Error::system(errno, path.c_str());
+  const int how = options.read_only ? O_RDONLY : O_RDWR | O_CREAT;
+  Fd lock(::open(path.c_str(), how | O_CLOEXEC, 0600));
+  const bool may_be_missing = options.read_only && errno == ENOENT;
+  if (!lock && !may_be_missing) return Error::system(errno, path.c_str());
   struct flock whole = {};
-  whole.l_type = F_WRLCK;
-  if (::fcntl(lock.get(), F_OFD_SETLK, &whole) != 0) {
+  whole.l_type = options.read_only ? F_RDLCK : F_WRLCK;
+  if (lock && ::fcntl(lock.get(), F_OFD_SETLK, &whole) != 0) {
     if (errno != EAGAIN && errno != EACCES) return Error::system(errno, path.c_str());
     return Error::format(Code::kUnavailable,
                          "the metadata in %s is in use by another kvtierd: stop it, or give each "

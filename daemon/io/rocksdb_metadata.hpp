@@ -13,8 +13,9 @@
 namespace kvtier::daemon {
 
 struct RocksdbOptions {
-  std::string directory;  // made when it does not exist; its parent must
-  int wake_fd = -1;       // an eventfd, written when something was recorded or scanned
+  std::string directory;   // made when it does not exist; its parent must
+  bool read_only = false;  // only scans; nothing on the disk is changed, nothing moved aside
+  int wake_fd = -1;        // an eventfd, written when something was recorded or scanned
   uint64_t cache_bytes = uint64_t{12} << 20;  // blocks and write buffers together
   uint64_t write_buffer_bytes = uint64_t{4} << 20;
 };

@@ -15,17 +15,28 @@ uint64_t SimulatedMetadata::queue(Operation operation) {
 }
 
 uint64_t SimulatedMetadata::put(std::string key, std::string value) {
-  return queue({std::move(key), std::move(value), true, clock_.now_ns() + delay_ns_});
+  return queue({std::move(key), std::move(value), true, clock_.now_ns() + delay_ns_, false});
 }
 
 uint64_t SimulatedMetadata::remove(std::string key) {
-  return queue({std::move(key), {}, false, clock_.now_ns() + delay_ns_});
+  return queue({std::move(key), {}, false, clock_.now_ns() + delay_ns_, false});
+}
+
+uint64_t SimulatedMetadata::sync() {
+  return queue({{}, {}, false, clock_.now_ns() + delay_ns_, true});
 }
 
 void SimulatedMetadata::apply_due() const {
   const uint64_t now = clock_.now_ns();
   while (!queue_.empty() && queue_.front().due_ns <= now) {
     Operation& operation = queue_.front();
+    if (operation.is_sync) {
+      records_->unsynced.clear();
+      records_->unsynced_existed.clear();
+      queue_.pop_front();
+      ++recorded_;
+      continue;
+    }
     const auto before = records_->records.find(operation.key);
     const bool existed = before != records_->records.end();
     records_->unsynced.push_back({operation.key, existed ? before->second : std::string()});

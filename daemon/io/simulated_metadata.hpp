@@ -34,6 +34,7 @@ class SimulatedMetadata final : public Metadata {
   uint64_t memory_bytes() const override { return 0; }
   uint64_t put(std::string key, std::string value) override;
   uint64_t remove(std::string key) override;
+  uint64_t sync() override;
   uint64_t recorded() const override;
   void begin_scan(const std::string& prefix) override;
   bool scanning() const override { return !found_.empty(); }
@@ -51,6 +52,7 @@ class SimulatedMetadata final : public Metadata {
     std::string value;
     bool is_put;
     uint64_t due_ns;
+    bool is_sync = false;
   };
   static constexpr size_t kUnsyncedMax = 1024;
   uint64_t queue(Operation operation);

@@ -22,7 +22,6 @@
 namespace kvtier::daemon {
 namespace {
 
-constexpr unsigned kBuffersMax = 1u << 14;        // the kernel's limit
 constexpr uint64_t kBufferBytesMax = 1ull << 30;  // the kernel's limit of one
 constexpr unsigned kSqpollIdleMs = 50;
 constexpr uint32_t kRetriesMax = 16;  // of EAGAIN and EINTR, which say nothing about the device
@@ -311,9 +310,9 @@ Status UringDisk::open() {
     if (error != 0) return Error::system(error, "registering an eventfd with io_uring");
   }
   if (options_.registered_buffers) {
-    error = -io_uring_register_buffers_sparse(&ring_, kBuffersMax);
+    error = -io_uring_register_buffers_sparse(&ring_, options_.buffers_max);
     if (error != 0) return refused("nvme.registered_buffers", error);
-    for (unsigned i = kBuffersMax; i > 0; --i) free_buffers_.push_back(i - 1);
+    for (unsigned i = options_.buffers_max; i > 0; --i) free_buffers_.push_back(i - 1);
   }
   return try_options();
 }
@@ -357,7 +356,7 @@ Status UringDisk::register_memory(std::span<std::byte> memory) {
   for (uint64_t done = 0; done < memory.size();) {
     const uint64_t bytes = std::min(kBufferBytesMax, memory.size() - done);
     if (free_buffers_.empty()) {
-      return Error::format(Code::kFull, "%u buffers are registered already", kBuffersMax);
+      return Error::format(Code::kFull, "%u buffers are registered already", options_.buffers_max);
     }
     const iovec vector = {memory.data() + done, bytes};
     const unsigned number = free_buffers_.back();

@@ -19,6 +19,7 @@ struct UringDiskOptions {
   bool iopoll = false;
   bool sqpoll = false;
   bool registered_buffers = false;
+  unsigned buffers_max = 1u << 14;  // registered pieces; the kernel takes no more
 };
 
 // `file` is open for reading and writing, with O_DIRECT where the file system has it (IOPOLL needs

@@ -63,6 +63,7 @@ void NvmeTier::recover() {
   while (recovery_ == Recovery::kRecords && take_records()) {
   }
   if (recovery_ == Recovery::kHeaders) read_headers();
+  if (recovery_ == Recovery::kGone) take_gone();
 }
 
 void NvmeTier::take_device_records() {
@@ -70,6 +71,7 @@ void NvmeTier::take_device_records() {
   std::array<MetadataRecord, 16> records;
   while (const size_t count = metadata_->scanned(records)) {
     for (size_t r = 0; r < count; ++r) {
+      note_gone(records[r].key);
       for (uint32_t i = 0; i < devices_.size(); ++i) {
         nvme::DeviceRecord record;
         if (!nvme::decode(records[r].key, records[r].value, uuid(i), record)) continue;
@@ -88,14 +90,7 @@ void NvmeTier::start_device() {
   while (recovering_device_ < devices_.size() && devices_[recovering_device_]->is_failed()) {
     ++recovering_device_;
   }
-  if (recovering_device_ == devices_.size()) {
-    recovery_ = Recovery::kDone;
-    const bool is_back = std::none_of(header_reads_.begin(), header_reads_.end(),
-                                      [](const HeaderRead& read) { return read.is_out; });
-    if (is_back) header_memory_.reset();
-    if (is_back) header_reads_.clear();
-    return;
-  }
+  if (recovering_device_ == devices_.size()) return start_gone();
   const bool has_records = has_record_[recovering_device_] && metadata_ != nullptr &&
                            metadata_->state() == MetadataState::kReady;
   if (has_records) {
@@ -106,6 +101,59 @@ void NvmeTier::start_device() {
   recovery_ = Recovery::kHeaders;
   header_segment_ = header_slot_ = 0;
   headers_found_ = 0;
+}
+
+void NvmeTier::note_gone(const std::string& key) {
+  nvme::Uuid known;
+  if (key.size() != nvme::kDeviceRecordPrefix.size() + known.size()) return;
+  std::memcpy(known.data(), key.data() + nvme::kDeviceRecordPrefix.size(), known.size());
+  const bool is_here = std::any_of(slabs_.begin(), slabs_.end(), [&](const nvme::Slab& slab) {
+    return slab.superblock.uuid == known;
+  });
+  if (!is_here) gone_.push_back(known);
+}
+
+// Where a slab was made anew and one that was known is nowhere, its chunks are lost. While a path
+// cannot be opened, or where no slab is new, it may only be away.
+void NvmeTier::start_gone() {
+  const bool any_failed = std::any_of(devices_.begin(), devices_.end(),
+                                      [](const auto& device) { return device->is_failed(); });
+  const bool any_new =
+      std::any_of(slabs_.begin(), slabs_.end(), [](const nvme::Slab& slab) { return slab.is_new; });
+  if (gone_.empty() || any_failed || !any_new || metadata_->state() != MetadataState::kReady) {
+    return end_recovery();
+  }
+  recovery_ = Recovery::kGone;
+  metadata_->begin_scan(nvme::record_prefix(gone_.back()));
+}
+
+// Its records go, too; should it come back, its chunks are found by their headers.
+void NvmeTier::take_gone() {
+  std::array<MetadataRecord, 256> records;
+  while (const size_t count = metadata_->scanned(records)) {
+    gone_chunks_ += count;
+    for (size_t i = 0; i < count; ++i) remove(std::move(records[i].key));
+  }
+  if (metadata_->scanning()) return;
+  remove(nvme::device_record_key(gone_.back()));
+  gone_.pop_back();
+  if (!gone_.empty()) return metadata_->begin_scan(nvme::record_prefix(gone_.back()));
+  std::string made;
+  for (const nvme::Slab& slab : slabs_) {
+    if (slab.is_new) made += (made.empty() ? "" : ", ") + slab.name;
+  }
+  notices_.push_back({true, "a slab is gone, and " + std::to_string(gone_chunks_) +
+                                " chunks with it; made anew, empty: " + made +
+                                ". Is its file system mounted?"});
+  end_recovery();
+}
+
+void NvmeTier::end_recovery() {
+  recovery_ = Recovery::kDone;
+  const bool is_back = std::none_of(header_reads_.begin(), header_reads_.end(),
+                                    [](const HeaderRead& read) { return read.is_out; });
+  if (is_back) header_memory_.reset();
+  if (is_back) header_reads_.clear();
 }
 
 void NvmeTier::end_device(bool is_complete) {

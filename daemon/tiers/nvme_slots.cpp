@@ -100,7 +100,7 @@ void Slots::list(uint32_t number) {
   if (segment.is_listed || segment.is_draining || segment.is_recovering) return;
   if (segment.free_count == 0) return;
   segment.is_listed = true;
-  classes_[class_of(segment)].open[segment.device].push_back(number);
+  counts_of(segment).open.push_back(number);
 }
 
 void Slots::push_free(uint32_t number, uint32_t slot_number) {
@@ -110,11 +110,11 @@ void Slots::push_free(uint32_t number, uint32_t slot_number) {
   freed.value = segment.free_head;
   segment.free_head = slot_number + 1;
   ++segment.free_count;
-  if (!segment.is_draining) ++classes_[class_of(segment)].free;
+  if (!segment.is_draining) ++counts_of(segment).free;
 }
 
 uint32_t Slots::open_segment(uint32_t device, const ClassKey& key) {
-  std::vector<uint32_t>& open = classes_[key].open[device];
+  std::vector<uint32_t>& open = classes_[key].on[device].open;
   while (!open.empty()) {
     const Segment& segment = segments_[open.back()];
     if (segment.is_listed && segment.first_place != 0 && class_of(segment) == key &&
@@ -183,7 +183,7 @@ TierPlace Slots::take(uint32_t device, uint32_t tenant, uint64_t slot_bytes) {
   Slot& found = slot(place);
   segment.free_head = found.value;
   --segment.free_count;
-  --classes_[key].free;
+  --classes_[key].on[device].free;
   found.value = 0;
   found.state = SlotState::kWriting;
   ++segment.used;
@@ -194,7 +194,7 @@ TierPlace Slots::take(uint32_t device, uint32_t tenant, uint64_t slot_bytes) {
 void Slots::set_state(TierPlace place, SlotState state) {
   Slot& changed = slot(place);
   Segment& segment = segment_of(place);
-  Class& of = classes_[class_of(segment)];
+  ClassOnDevice& of = counts_of(segment);
   const auto is_going = [](SlotState s) {
     return s == SlotState::kForgetting || s == SlotState::kForgotten;
   };
@@ -227,10 +227,10 @@ void Slots::free(TierPlace place) {
 
 void Slots::release(uint32_t number) {
   Segment& segment = segments_[number];
-  Class& of = classes_[class_of(segment)];
+  ClassOnDevice& of = counts_of(segment);
   if (!segment.is_draining) of.free -= segment.free_count;
-  if (segment.is_listed) std::erase(of.open[segment.device], number);
-  --of.segments;
+  if (segment.is_listed) std::erase(of.open, number);
+  --classes_[class_of(segment)].segments;
   give_places(segment.first_place, segment.slots);
   segment.first_place = 0;
   segment.slots = segment.free_head = segment.free_count = 0;
@@ -266,14 +266,13 @@ void Slots::end_recovery(uint32_t device) {
   }
 }
 
-uint64_t Slots::room(uint32_t tenant, uint64_t slot_bytes) const {
-  uint64_t room = 0;
+uint64_t Slots::room(uint32_t device, uint32_t tenant, uint64_t slot_bytes) const {
+  const uint64_t in_segment = devices_[device].superblock.segment_bytes / slot_bytes;
+  const uint64_t room = devices_[device].free_segments.size() * in_segment;
   const auto found = classes_.find({tenant, slot_bytes});
-  if (found != classes_.end()) room = found->second.free + found->second.forgetting;
-  for (const Device& device : devices_) {
-    room += device.free_segments.size() * (device.superblock.segment_bytes / slot_bytes);
-  }
-  return room;
+  if (found == classes_.end()) return room;
+  const auto on = found->second.on.find(device);
+  return on == found->second.on.end() ? room : room + on->second.free + on->second.forgetting;
 }
 
 // The class with the most segments gives the emptiest of them; not one that has as few as the one
@@ -303,7 +302,7 @@ size_t Slots::make_room(uint32_t tenant, uint64_t slot_bytes, std::span<TierPlac
     draining_ = choose_donor(wanted);
     if (draining_ == kNone) return 0;
     Segment& donor = segments_[draining_];
-    classes_[class_of(donor)].free -= donor.free_count;
+    counts_of(donor).free -= donor.free_count;
     donor.is_draining = true;
   }
   const Segment& donor = segments_[draining_];

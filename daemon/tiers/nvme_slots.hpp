@@ -84,7 +84,8 @@ class Slots {
   // What was not found is free.
   void end_recovery(uint32_t device);
 
-  uint64_t room(uint32_t tenant, uint64_t slot_bytes) const;
+  uint64_t room(uint32_t device, uint32_t tenant, uint64_t slot_bytes) const;
+  uint32_t device_of(TierPlace place) const { return segments_[slots_[place - 1].segment].device; }
   size_t make_room(uint32_t tenant, uint64_t slot_bytes, std::span<TierPlace> out);
 
   uint64_t used_bytes(uint32_t device) const { return devices_[device].used_bytes; }
@@ -104,11 +105,14 @@ class Slots {
     std::vector<uint32_t> free_segments;
   };
   using ClassKey = std::pair<uint32_t, uint64_t>;  // tenant, slot bytes
+  struct ClassOnDevice {
+    uint64_t free = 0;           // slots
+    uint64_t forgetting = 0;     // slots that will be
+    std::vector<uint32_t> open;  // segments with free slots
+  };
   struct Class {
-    uint64_t free = 0;        // slots
-    uint64_t forgetting = 0;  // slots that will be
     uint32_t segments = 0;
-    std::map<uint32_t, std::vector<uint32_t>> open;  // by device: segments with free slots
+    std::map<uint32_t, ClassOnDevice> on;  // by device
   };
   uint32_t open_segment(uint32_t device, const ClassKey& key);
   uint32_t assign(uint32_t device, const ClassKey& key);
@@ -117,6 +121,9 @@ class Slots {
   void push_free(uint32_t segment, uint32_t slot);
   TierPlace take_places(uint32_t count);
   void give_places(TierPlace first, uint32_t count);
+  ClassOnDevice& counts_of(const Segment& segment) {
+    return classes_[class_of(segment)].on[segment.device];
+  }
   ClassKey class_of(const Segment& segment) const {
     return {segment.tenant, segment.descriptor.slot_bytes};
   }

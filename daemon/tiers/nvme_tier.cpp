@@ -93,7 +93,21 @@ uint32_t NvmeTier::find_tenant(uint32_t number) const {
 }
 
 uint64_t NvmeTier::room(uint32_t tenant, uint64_t chunk_bytes) const {
-  return slots_.room(find_tenant(tenant), wire::slot_bytes_for(chunk_bytes));
+  uint64_t room = 0;
+  for (uint32_t i = 0; i < devices_.size(); ++i) {
+    if (!devices_[i]->in_service()) continue;
+    room += slots_.room(i, find_tenant(tenant), wire::slot_bytes_for(chunk_bytes));
+  }
+  return room;
+}
+
+// Of the devices that could be opened.
+uint64_t NvmeTier::slot_bytes_max() const {
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < devices_.size(); ++i) {
+    if (!devices_[i]->is_failed()) bytes = std::max(bytes, slabs_[i].superblock.segment_bytes);
+  }
+  return bytes == 0 ? UINT64_MAX : bytes;
 }
 
 size_t NvmeTier::make_room(uint32_t tenant, uint64_t chunk_bytes, std::span<TierPlace> out) {
@@ -159,12 +173,7 @@ Status NvmeTier::begin_write(const TierWrite& write) {
                          static_cast<unsigned long long>(bytes), write.data.size());
   }
   const uint64_t slot_bytes = wire::slot_bytes_for(bytes);
-  const bool fits = std::any_of(slabs_.begin(), slabs_.end(), [&](const nvme::Slab& slab) {
-    return slot_bytes <= slab.superblock.segment_bytes;
-  });
-  const bool any = std::any_of(devices_.begin(), devices_.end(),
-                               [](const auto& device) { return !device->is_failed(); });
-  if (!fits && any) {
+  if (slot_bytes > slot_bytes_max()) {
     return Error::format(Code::kInvalidArgument,
                          "a chunk of %llu bytes does not fit a segment: raise nvme.segment_size",
                          static_cast<unsigned long long>(bytes));

@@ -46,8 +46,15 @@ class NvmeTier final : public Tier {
   Status begin_write(const TierWrite& write) override;
   Status begin_read(const TierRead& read) override;
   void forget(TierPlace place) override;
+  uint64_t settle() override { return metadata_ == nullptr ? 0 : metadata_->sync(); }
+  bool settled(uint64_t number) const override {
+    return metadata_ == nullptr || metadata_->recorded() >= number;
+  }
   uint64_t room(uint32_t tenant, uint64_t chunk_bytes) const override;
   size_t make_room(uint32_t tenant, uint64_t chunk_bytes, std::span<TierPlace> out) override;
+  uint64_t slot_bytes_max() const override;
+  uint32_t device_of(TierPlace place) const override { return slots_.device_of(place); }
+  bool serves(uint32_t device) const override { return devices_[device]->in_service(); }
   void submit() override;
   size_t poll(std::span<TierCompletion> out) override;
   int completion_fd() const override { return wake_.get(); }
@@ -76,7 +83,7 @@ class NvmeTier final : public Tier {
     uint64_t number;  // of the metadata operation
     TierPlace place;
   };
-  enum class Recovery : uint8_t { kOpening, kDevices, kRecords, kHeaders, kDone };
+  enum class Recovery : uint8_t { kOpening, kDevices, kRecords, kHeaders, kGone, kDone };
   struct HeaderRead {
     bool is_out = false;
     bool is_lost = false;   // given up, and its memory not back yet
@@ -123,6 +130,10 @@ class NvmeTier final : public Tier {
   void next_header(HeaderRead& read);
   void end_header(size_t number, const nvme::IoResult& result);
   bool find(uint32_t device, const nvme::ChunkRecord& record);
+  void note_gone(const std::string& key);
+  void start_gone();
+  void take_gone();
+  void end_recovery();
 
   const NvmeTierOptions options_;
   const Clock& clock_;
@@ -156,6 +167,8 @@ class NvmeTier final : public Tier {
   uint32_t header_segment_ = 0;
   uint32_t header_slot_ = 0;
   uint64_t headers_found_ = 0;
+  std::vector<nvme::Uuid> gone_;  // slabs that the metadata knows, and no path has
+  uint64_t gone_chunks_ = 0;
   std::vector<bool> has_record_;  // of a device: its chunks are in the metadata
   std::vector<HeaderRead> header_reads_;
   Memory header_memory_;

@@ -137,14 +137,25 @@ class Tier {
   // The place holds nothing any more; its slot can be written again once that is recorded, which
   // may take a while. A read of it that is under way may still succeed.
   virtual void forget(TierPlace place) = 0;
+  // All that was forgotten stays so, whatever becomes of process and machine, once settled() says
+  // it of the number.
+  virtual uint64_t settle() { return 0; }
+  virtual bool settled(uint64_t) const { return true; }
   // Slots of this tenant and size that begin_write() will find, at once or when what was forgotten
-  // has been recorded.
+  // has been recorded. Those of devices out of service do not count.
   virtual uint64_t room(uint32_t tenant, uint64_t chunk_bytes) const = 0;
 
   // begin_write() says full and the tenant has nothing of this size to forget, or too little of the
   // tier: places to forget, perhaps of another tenant or size, that together free space for this
   // one; how many. Call again for more of the same until room() says so. 0: there is none to give.
   virtual size_t make_room(uint32_t tenant, uint64_t chunk_bytes, std::span<TierPlace> out) = 0;
+
+  // The largest slot that a chunk may need here.
+  virtual uint64_t slot_bytes_max() const { return UINT64_MAX; }
+  // Which of devices() a place lies on: each forgets its own oldest chunks, so that none of them is
+  // written more than the others.
+  virtual uint32_t device_of(TierPlace) const { return 0; }
+  virtual bool serves(uint32_t) const { return capacity().in_service; }
 
   // Hands what was begun since the last call to the devices, at once: a device is told of several
   // transfers as fast as of one. poll() does it too; who begins transfers calls it in the same

@@ -56,6 +56,12 @@ void copy_pieces(const std::string& name, const Fd& fd, std::vector<Piece>* piec
   }
 }
 
+nvme::Uuid uuid_of(size_t device) {
+  nvme::Uuid uuid = {};
+  uuid[0] = static_cast<nvme::Uuid::value_type>(device + 1);
+  return uuid;
+}
+
 }  // namespace
 
 const char* name_of(Ending ending) {
@@ -112,7 +118,7 @@ std::unique_ptr<Tier> Environment::make_tier() {
     nvme::SlabOptions slab;
     slab.name = "disk" + std::to_string(i);
     slab.segment_bytes = kSegmentBytes;
-    slab.uuid[0] = static_cast<decltype(slab.uuid)::value_type>(i + 1);
+    slab.uuid = uuid_of(i);
     auto opened = nvme::open_slab(std::move(disk), slab);
     if (!opened.ok()) {
       // Both superblocks were overwritten by misdirected writes, say: served without this device,
@@ -139,6 +145,7 @@ std::unique_ptr<Tier> Environment::make_tier() {
 std::unique_ptr<Core> Environment::start(Executor& executor) {
   std::unique_ptr<Tier> tier = make_tier();
   if (!devices_.empty() && tier == nullptr) return nullptr;
+  tier_ = tier.get();
   CoreOptions options;
   options.config = config_;
   options.epoch = ++epochs_;
@@ -171,6 +178,7 @@ void Environment::stop(Ending ending, std::unique_ptr<Core> core) {
     }
     if (metadata_ != nullptr) metadata_->crash(ending == Ending::kKill ? 0 : random_.below(20));
   }
+  tier_ = nullptr;
   core.reset();
   for (Device& device : devices_) device.disk = nullptr;
   metadata_ = nullptr;
@@ -197,6 +205,18 @@ void Environment::damage_host() {
     value ^= std::byte{1};
     if (::pwrite(fd.get(), &value, 1, at) == 1) ++damaged_host_;
   }
+}
+
+std::set<std::pair<uint64_t, uint64_t>> Environment::recorded() const {
+  std::set<std::pair<uint64_t, uint64_t>> all;
+  for (const auto& [key, value] : records_->records) {
+    for (size_t i = 0; i < devices_.size(); ++i) {
+      nvme::ChunkRecord record;
+      if (!nvme::decode(key, value, uuid_of(i), record)) continue;
+      all.insert({record.chunk.key.lo, record.chunk.space.lo});
+    }
+  }
+  return all;
 }
 
 void Environment::end_processes_unseen(Core& core, const std::function<bool(int)>& lives) {

@@ -5,7 +5,9 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "daemon/core/core.hpp"
@@ -54,6 +56,10 @@ class Environment {
   static void end_processes_unseen(daemon::Core& core, const std::function<bool(int pid)>& lives);
 
   bool restarts() const { return restarts_; }
+  bool is_faulty() const { return faulty_; }
+  bool is_recovering() const { return tier_ != nullptr && tier_->recovering(); }
+  // What the metadata has on the medium, while no daemon runs: key and fingerprint, halves of them.
+  std::set<std::pair<uint64_t, uint64_t>> recorded() const;
   // Chunks of kept host memory that were damaged while no daemon ran.
   uint64_t damaged_host() const { return damaged_host_; }
   void change_faults();
@@ -75,6 +81,7 @@ class Environment {
   std::vector<Device> devices_;
   std::shared_ptr<daemon::SimulatedRecords> records_;
   daemon::SimulatedMetadata* metadata_ = nullptr;
+  const daemon::Tier* tier_ = nullptr;  // the running daemon's
   uint64_t epochs_ = 1;
   uint64_t damaged_host_ = 0;
   bool restarts_ = false;

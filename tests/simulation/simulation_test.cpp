@@ -27,9 +27,11 @@ uint64_t number(const char* name, uint64_t otherwise) {
 std::string shown(const Tally& t) {
   return fmt::format(
       "{} steps, {} stored, {} hits, {} below, {} prefetches ok, {} not, {} released, {} revoked, "
-      "{} late writes, {} restarts ({} kills, {} power cuts), {} bad chunks found",
+      "{} late writes, {} restarts ({} kills, {} power cuts), {} bad chunks found, {} that had to "
+      "be "
+      "found after a restart",
       t.steps, t.stored, t.hits, t.lower_hits, t.prefetched, t.prefetch_failed, t.released,
-      t.revoked, t.late_writes, t.restarts, t.kills, t.power_cuts, t.bad_chunks);
+      t.revoked, t.late_writes, t.restarts, t.kills, t.power_cuts, t.bad_chunks, t.expected);
 }
 
 TEST(Simulation, NoSeedFindsWrongBytes) {
@@ -56,6 +58,7 @@ TEST(Simulation, NoSeedFindsWrongBytes) {
     EXPECT_GT(all.late_writes, seeds / 10);
     EXPECT_GT(all.kills, 0u);
     EXPECT_GT(all.power_cuts, 0u);
+    EXPECT_GT(all.expected, seeds);
   }
 }
 

@@ -17,6 +17,7 @@ void Tally::add(const Tally& other) {
   kills += other.kills;
   power_cuts += other.power_cuts;
   bad_chunks += other.bad_chunks;
+  expected += other.expected;
 }
 
 }  // namespace kvtier::simulation

@@ -11,6 +11,7 @@
 #include "kernels/checksum.hpp"
 #include "kvtier/wire/chunk_header.hpp"
 #include "tests/simulation/cast.hpp"
+#include "tests/simulation/loss_check.hpp"
 
 namespace kvtier::simulation {
 
@@ -20,6 +21,8 @@ using daemon::Core;
 using daemon::PrefetchAnswer;
 using daemon::SlotState;
 using wire::ReserveOutcome;
+
+constexpr uint32_t kStepsPerLook = 8;  // at what might be lost
 
 class World {
  public:
@@ -35,8 +38,10 @@ class World {
       do_step();
       turn();
       check_bounds();
+      if (step % kStepsPerLook == 0) loss_.look(*core_, committed_);
     }
     finish();
+    tally_.expected = loss_.expected();
   }
   const Tally& tally() const { return tally_; }
 
@@ -532,7 +537,9 @@ class World {
     tally_.power_cuts += ending == Ending::kPowerCut ? 1u : 0u;
     asked_.clear();
     space_ids_.clear();
+    loss_.ends(*core_, committed_);
     environment_.stop(ending, std::move(core_));
+    loss_.ended(ending);
     executor_.reset();
     if (ending == Ending::kPowerCut) {
       processes_.clear();
@@ -543,6 +550,7 @@ class World {
     }
     std::erase_if(processes_, [](const Process& one) { return !one.alive; });
     start_daemon();
+    loss_.started(*core_, committed_);
     environment_.end_processes_unseen(*core_, [this](int pid) {
       return std::any_of(processes_.begin(), processes_.end(),
                          [pid](const Process& process) { return process.pid == pid; });
@@ -615,7 +623,8 @@ class World {
   std::map<std::pair<uint32_t, uint32_t>, uint32_t> space_ids_;  // (tenant, space) -> id
   std::map<std::pair<uint32_t, uint64_t>, Asked> asked_;         // (session, user data)
   std::set<ChunkName> committed_;                                // ever
-  const daemon::Fd pidfd_{::eventfd(0, EFD_CLOEXEC)};            // stands for every process's
+  LossCheck loss_{environment_};
+  const daemon::Fd pidfd_{::eventfd(0, EFD_CLOEXEC)};  // stands for every process's
   uint32_t header_bytes_ = 4096;
   int next_pid_ = 100;
   uint64_t next_user_data_ = 1;

@@ -4,7 +4,8 @@
 //
 // What is checked, at every step: a chunk found was committed; bytes read under a lease are the
 // chunk's and stay so until it is released or revoked; what a prefetch brought is there; the tiers
-// stay within their capacities. At the end: nothing is left granted, retired or being filled.
+// stay within their capacities; and that nothing is lost that was promised to stay
+// (loss_check.hpp). At the end: nothing is left granted, retired or being filled.
 #pragma once
 
 #include <deque>
@@ -27,7 +28,7 @@ namespace kvtier::simulation {
 struct Tally {
   uint64_t steps = 0, stored = 0, hits = 0, lower_hits = 0, prefetched = 0, prefetch_failed = 0,
            released = 0, revoked = 0, late_writes = 0, restarts = 0, kills = 0, power_cuts = 0,
-           bad_chunks = 0;
+           bad_chunks = 0, expected = 0;
   void add(const Tally& other);
 };
 

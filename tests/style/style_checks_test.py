@@ -9,6 +9,7 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import check_files  # noqa: E402
 import check_includes  # noqa: E402
+import check_named_tests  # noqa: E402
 import check_symbols  # noqa: E402
 
 TABLE = """# Architecture
@@ -49,6 +50,33 @@ class Tree(unittest.TestCase):
 
     def files(self):
         return "\n".join(check_files.check(self.root))
+
+
+class NamedTests(Tree):
+    PAGE = "Test: `Suite.Works`, `Suite.*`, `a_service_that_works`.\n<!-- catalogue:begin -->\n" \
+           "| fault | expected | tests |\n| --- | --- | --- |\n| a bit | a miss | `Suite.Works` |\n" \
+           "| a GPU | - | none: there is none |\n<!-- catalogue:end -->\n"
+
+    def setUp(self):
+        super().setUp()
+        self.write("tests/a_test.cpp", "// A test.\nTEST(Suite, Works) {}\n")
+        self.write("tests/service/service_test.py", "def a_service_that_works(self):\n    pass\n")
+
+    def problems(self, page):
+        self.write("docs/failures.md", page)
+        return "\n".join(check_named_tests.check(self.root))
+
+    def test_tests_that_exist_pass(self):
+        self.assertEqual(self.problems(self.PAGE), "")
+
+    def test_tests_that_do_not_exist_are_refused(self):
+        self.assertIn("no test Suite.Fails", self.problems(self.PAGE + "`Suite.Fails`"))
+        self.assertIn("no test Other.*", self.problems(self.PAGE + "`All/Other.*`"))
+        self.assertIn("has no a_service_that_fails", self.problems(self.PAGE + "`a_service_that_fails`"))
+
+    def test_a_row_without_a_test_is_refused(self):
+        self.assertIn("names no test", self.problems(self.PAGE.replace("none: there is none", "later")))
+        self.assertIn("no table", self.problems("`Suite.Works`"))
 
 
 class Includes(Tree):

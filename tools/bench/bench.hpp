@@ -27,7 +27,7 @@ struct BenchOptions {
   uint64_t slab_bytes = 512ull << 20;  // nvme: chunks on the disk, with headers
   std::string folder = ".";            // nvme: where the slab is made; its file system is measured
   std::string huge_pages = "auto";
-  bool nvme = false;  // memory: with an NVMe tier
+  bool nvme = false;  // memory, restart: with an NVMe tier
   bool redis = true;
   std::function<void(const std::string&)> note;  // progress and remarks for a person
 };

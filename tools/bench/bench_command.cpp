@@ -109,12 +109,14 @@ CommandRun setup(Options& options) {
       .range(0.1, 3600);
   options.value("--depth", wanted->depth, "nvme: transfers at once, beside 1, 8 and 32")
       .range(1, 256);
-  options.flag("--nvme", wanted->nvme, "memory: with an NVMe tier that holds all chunks too");
+  options.flag("--nvme", wanted->nvme,
+               "memory, restart: with an NVMe tier that holds all chunks too");
   options.flag("--no-registered-buffers", wanted->unregistered_buffers,
                "nvme: as nvme.registered_buffers = \"never\"; the bare loop always goes without");
   options.size("--slab-bytes", wanted->slab_bytes,
                "nvme: chunks written; the slab is three times that");
-  options.value("--dir", wanted->folder, "nvme, prefix: where the slab is made, and removed")
+  options
+      .value("--dir", wanted->folder, "nvme, prefix, restart: where the slab is made, and removed")
       .not_empty()
       .folder();
   options.value("--huge-pages", wanted->huge_pages, "Of the index")

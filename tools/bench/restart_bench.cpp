@@ -1,12 +1,14 @@
 // `kvtier bench restart`: a daemon with many small chunks is killed with SIGKILL and started again
 // over the same memory; measured is the time from the kill to the first look-up that hits, and how
-// much is found again. Beside it stands the second that it may take.
+// much is found again. Beside it stands the second that it may take. With --nvme most of the chunks
+// lie below an eighth of them in host memory, and it is also measured until all are in the index.
 #include <cstdlib>
 #include <filesystem>
 #include <thread>
 
 #include "tools/admin/admin_client.hpp"
 #include "tools/bench/bench_daemon.hpp"
+#include "tools/bench/own_folder.hpp"
 #include "tools/bench/prompts.hpp"
 #include "tools/replay/host_sizing.hpp"
 
@@ -18,6 +20,9 @@ constexpr uint32_t kTokens = 256;
 constexpr uint64_t kChunkBytes = 1024;  // slots of 8 KiB: a header's page and a payload's
 constexpr double kSecondsAllowed = 1;
 constexpr auto kPatience = std::chrono::seconds(60);
+constexpr uint64_t kHostShare = 8;           // --nvme: one chunk in so many is in host memory
+constexpr double kWholeSecondsAllowed = 10;  // --nvme: until the index is whole
+constexpr const char* kRecovered = "KV3206";
 
 double since(Clock::time_point began) {
   return std::chrono::duration<double>(Clock::now() - began).count();
@@ -38,8 +43,13 @@ class RestartBench {
  private:
   Status start();
   Status fill();
+  Status plan(uint64_t host_chunks);
   Status one_restart();
+  Status wait_written() const;
+  Status wait_whole(Clock::time_point began);
+  Result<nlohmann::json> ask(const char* target) const;
   Result<uint64_t> counter(const char* name) const;
+  Result<uint64_t> chunks_in(const char* tier) const;
   std::string reason() const;
 
   const BenchOptions& options_;
@@ -48,7 +58,8 @@ class RestartBench {
   std::unique_ptr<Session> session_;
   std::shared_ptr<Space> space_;
   uint64_t chunks_ = 0;
-  std::vector<double> serving_, hitting_, found_, killing_, cpu_;
+  std::unique_ptr<OwnFolder> slab_;
+  std::vector<double> serving_, hitting_, found_, killing_, cpu_, whole_, found_below_;
 };
 
 Status RestartBench::start() {
@@ -88,31 +99,70 @@ Status RestartBench::fill() {
   return {};
 }
 
-Result<uint64_t> RestartBench::counter(const char* name) const {
-  const auto reply = ask_admin({.socket = daemon_->admin_socket(), .target = "/v1/status"});
+Result<nlohmann::json> RestartBench::ask(const char* target) const {
+  const auto reply = ask_admin({.socket = daemon_->admin_socket(), .target = target});
   if (!reply.ok()) return reply.error();
-  const auto json = nlohmann::json::parse(reply->body, nullptr, false);
-  if (!json.is_object()) return Error(Code::kUnavailable, "the daemon's status cannot be read");
-  return json.at("counters").at(name).get<uint64_t>();
+  auto json = nlohmann::json::parse(reply->body, nullptr, false);
+  if (!json.is_object()) return Error(Code::kUnavailable, "the daemon's answer cannot be read");
+  return json;
+}
+
+Result<uint64_t> RestartBench::counter(const char* name) const {
+  const auto json = ask("/v1/status");
+  if (!json.ok()) return json.error();
+  return json->at("counters").at(name).get<uint64_t>();
+}
+
+Result<uint64_t> RestartBench::chunks_in(const char* tier) const {
+  const auto json = ask((std::string("/v1/tiers/") + tier).c_str());
+  if (!json.ok()) return json.error();
+  return json->at("chunks").get<uint64_t>();
+}
+
+// Until nothing is on its way to the disk any more: what is killed then is a daemon at rest.
+Status RestartBench::wait_written() const {
+  const auto late = Clock::now() + kPatience;
+  for (uint64_t before = UINT64_MAX;;) {
+    const auto demoted = counter("demoted");
+    if (!demoted.ok()) return demoted.error();
+    if (*demoted == before) return {};
+    if (Clock::now() > late) return Error(Code::kDeadline, "the chunks are not written in time");
+    before = *demoted;
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  }
+}
+
+// The daemon says when all that was below is in the index again.
+Status RestartBench::wait_whole(Clock::time_point began) {
+  for (;;) {
+    const auto events = ask_admin({.socket = daemon_->admin_socket(), .target = "/v1/events"});
+    if (!events.ok()) return events.error();
+    if (events->body.find(kRecovered) != std::string::npos) return {};
+    if (since(began) > 60) return Error(Code::kDeadline, "the index does not get whole");
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
 }
 
 // How the daemon says that it started.
 std::string RestartBench::reason() const {
-  const auto reply = ask_admin({.socket = daemon_->admin_socket(), .target = "/v1/status"});
-  if (!reply.ok()) return "";
-  const auto json = nlohmann::json::parse(reply->body, nullptr, false);
-  return json.is_object() ? json.at("start_reason").get<std::string>() : "";
+  const auto json = ask("/v1/status");
+  return json.ok() ? json->at("start_reason").get<std::string>() : "";
 }
 
 Status RestartBench::one_restart() {
   Prompts prompts(*space_, kPrompt);
+  const auto in_host = chunks_in("host");
+  if (!in_host.ok()) return in_host.error();
+  const auto below = options_.nvme ? chunks_in("nvme") : Result<uint64_t>(uint64_t{0});
+  if (!below.ok()) return below.error();
   const auto began = Clock::now();
   daemon_->kill_now();
   killing_.push_back(since(began));
   if (Status started = start(); !started) return started;
   serving_.push_back(since(began));
   cpu_.push_back(daemon_->cpu_seconds());
-  const auto chain = prompts.chain(chunks_ / kPrompt / 2);
+  // With a tier below, what was stored last is in host memory.
+  const auto chain = prompts.chain(options_.nvme ? chunks_ / kPrompt - 1 : chunks_ / kPrompt / 2);
   if (!chain) return chain.error();
   while (space_->lookup(*chain).chunks != kPrompt) {
     if (since(began) > 60) return Error(Code::kDeadline, "a stored prompt is not found again");
@@ -122,7 +172,33 @@ Status RestartBench::one_restart() {
   options_.note(reason());
   const auto adopted = counter("adopted");
   if (!adopted) return adopted.error();
-  found_.push_back(static_cast<double>(*adopted) / static_cast<double>(chunks_));
+  found_.push_back(static_cast<double>(*adopted) / static_cast<double>(*in_host));
+  if (!options_.nvme) return {};
+  if (Status whole = wait_whole(began); !whole) return whole;
+  whole_.push_back(since(began));
+  const auto recovered = counter("lower_recovered");
+  if (!recovered) return recovered.error();
+  found_below_.push_back(static_cast<double>(*recovered) / static_cast<double>(*below));
+  const auto oldest = prompts.chain(0);
+  if (!oldest) return oldest.error();
+  if (space_->lookup(*oldest).chunks_by_tier[static_cast<size_t>(wire::Tier::kNvme)] != kPrompt) {
+    return Error(Code::kDeadline, "a stored prompt is not found again below");
+  }
+  return {};
+}
+
+Status RestartBench::plan(uint64_t host_chunks) {
+  const uint64_t slot = slot_bytes_of(kTokens, kChunkBytes);
+  config_ = "[daemon]\nkeep_for = '1m'\n[host]\ncapacity = \"" +
+            std::to_string(capacity_for_chunks(host_chunks, slot, kSegmentBytesMin)) +
+            "B\"\n[index]\nhuge_pages = \"" + options_.huge_pages +
+            "\"\nchunks_max = " + std::to_string(chunks_ + host_chunks + 1024) + "\n";
+  if (!options_.nvme) return {};
+  slab_ = std::make_unique<OwnFolder>(options_.folder);
+  if (Status made = slab_->made(); !made) return made;
+  const uint64_t bytes = wire::round_up(chunks_ * slot + chunks_ * slot / 8, wire::GiB);
+  config_ += "[nvme]\nprepare = \"off\"\nwhen_behind = \"wait\"\npaths = [\"" + slab_->path() +
+             "\"]\ncapacity = \"" + std::to_string(bytes) + "B\"\n";
   return {};
 }
 
@@ -133,19 +209,19 @@ Result<BenchResult> RestartBench::run() {
   BenchPool pool;
   pool.tokens_per_chunk = kTokens;
   pool.chunk_bytes = kChunkBytes;
-  chunks_ = chunks_that_fit(options_.entries, pool) / kPrompt * kPrompt;
+  const uint64_t share = options_.nvme ? kHostShare : 1;
+  const uint64_t host_chunks = chunks_that_fit(options_.entries / share, pool) / kPrompt * kPrompt;
+  chunks_ = host_chunks * share;
   if (chunks_ == 0) return Error(Code::kOutOfMemory, "not even one prompt fits the memory");
-  if (chunks_ + kPrompt < options_.entries) options_.note("memory is short: fewer chunks");
-  const uint64_t slot = slot_bytes_of(pool.tokens_per_chunk, pool.chunk_bytes);
-  config_ = "[daemon]\nkeep_for = '1m'\n[host]\ncapacity = \"" +
-            std::to_string(capacity_for_chunks(chunks_, slot, kSegmentBytesMin)) +
-            "B\"\n[index]\nhuge_pages = \"" + options_.huge_pages +
-            "\"\nchunks_max = " + std::to_string(chunks_ + 1024) + "\n";
+  if (chunks_ + share * kPrompt < options_.entries) options_.note("memory is short: fewer chunks");
+  if (Status planned = plan(host_chunks); !planned) return planned.error();
   directory_ = std::filesystem::temp_directory_path().string() + "/kvtier-restart-XXXXXX";
   if (mkdtemp(directory_.data()) == nullptr) return Error::system(errno, "making a folder");
   if (Status s = start(); !s) return s.error();
   options_.note("storing " + std::to_string(chunks_) + " chunks");
   if (Status s = fill(); !s) return s.error();
+  if (options_.nvme) options_.note("waiting until they are written");
+  if (Status s = options_.nvme ? wait_written() : Status(); !s) return s.error();
   const uint32_t repeats = std::min(options_.repeats, 5u);
   options_.note("killing it " + std::to_string(repeats) + " times");
   for (uint32_t i = 0; i < repeats; ++i) {
@@ -166,6 +242,14 @@ Result<BenchResult> RestartBench::run() {
   result.more["seconds_killing"] = median(killing_);
   result.more["cpu_seconds_to_ready"] = median(cpu_);
   result.more["repeats"] = repeats;
+  if (options_.nvme) {
+    const auto below = chunks_in("nvme");
+    result.more["chunks_below"] = below.ok() ? *below : 0;
+    result.more["seconds_to_whole_index"] = median(whole_);
+    result.more["seconds_to_whole_index_max"] = quantile(whole_, 1);
+    result.more["seconds_to_whole_index_allowed"] = kWholeSecondsAllowed;
+    result.more["share_found_again_below"] = quantile(found_below_, 0);
+  }
   return result;
 }
 

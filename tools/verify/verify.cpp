@@ -120,7 +120,8 @@ class Verifier {
       find("there is no metadata at " + options_.metadata);
       return {};
     }
-    auto made = daemon::make_rocksdb_metadata({.directory = options_.metadata});
+    auto made = daemon::make_rocksdb_metadata(
+        {.directory = options_.metadata, .read_only = !options_.repair});
     if (!made.ok()) return made.error();
     metadata_ = std::move(made).value();
     const auto late = std::chrono::steady_clock::now() + kMetadataPatience;

@@ -47,6 +47,7 @@ class FakeControl : public Control {
     flushed.push_back(tenant);
     return uint64_t{3};
   }
+  bool flush_settled() override { return --unsettled <= 0; }
   Status scrub(uint64_t bytes_per_second) override {
     scrubbed.push_back(bytes_per_second);
     return {};
@@ -68,6 +69,7 @@ class FakeControl : public Control {
   std::vector<ChunkSnapshot> chunks;
   std::vector<Act> acted;
   std::vector<std::string> flushed;
+  int unsettled = 0;  // questions until what was flushed is gone for good
   std::vector<uint64_t> scrubbed;
   std::string reload_error;
   int killed = 0;

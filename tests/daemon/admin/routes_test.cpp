@@ -123,7 +123,9 @@ TEST_F(Routes, ChangesReachTheCore) {
   EXPECT_EQ(mailbox.control.acted[0].action, ChunkAction::kDrop);
   EXPECT_EQ(mailbox.control.acted[1].pin_seconds, 2.5);
   EXPECT_EQ(ask("POST", "/v1/flush").status, 200u);
+  mailbox.control.unsettled = 3;
   EXPECT_EQ(ask("POST", "/v1/flush?tenant=uid%2D1000").status, 200u);
+  EXPECT_EQ(mailbox.control.unsettled, 0) << "it is gone for good when the answer comes";
   EXPECT_EQ(mailbox.control.flushed, (std::vector<std::string>{"", "uid-1000"}));
   EXPECT_EQ(nlohmann::json::parse(ask("POST", "/v1/reload").body)["changed"][0], "host.lease_max");
 }

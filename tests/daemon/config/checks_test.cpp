@@ -20,6 +20,13 @@ TEST(Checks, ContradictionsAreRefused) {
   const Case cases[] = {
       {"[host]\ncapacity = \"16MiB\"\n", "C010", 2,
        "need 1 x 32MiB = 32MiB; host.capacity is 16MiB"},
+      {"[host]\ncapacity = \"64MiB\"\nsegment_bytes_min = \"128MiB\"\n", "C010", 2,
+       "need 1 x 128MiB = 128MiB; host.capacity is 64MiB"},
+      {"[nvme]\ncapacity = \"1GiB\"\nsegment_size = \"2GiB\"\n", "C010", 3,
+       "nvme.capacity is 1GiB, nvme.segment_size 2GiB"},
+      {"[nvme]\ncapacity = \"64MiB\"\nsegment_size = \"64MiB\"\n", "C010", 3,
+       "with what describes it 65548KiB"},
+      {"[nvme]\ncapacity = \"1MiB\"\n", "C010", 2, "the smallest segment 1MiB"},
       {"[tenants]\nhost_share = \"1%\"\n", "C010", 2,
        "1% of 1GiB = 10737418B is less than one segment"},
       {"[tenants]\nhost_max = \"8MiB\"\n", "C010", 2, "host_max = 8MiB is less than one segment"},
@@ -53,6 +60,11 @@ TEST(Checks, ContradictionsAreRefused) {
 TEST(Checks, ATierThatIsOffHasNoMinimum) {
   EXPECT_TRUE(parse("[host]\ncapacity = 0\n").ok());
   EXPECT_TRUE(parse("[host]\ncapacity = \"1MiB\"\ncapacity_chunks = 0\n").ok());
+}
+
+TEST(Checks, ASegmentThatJustFitsIsGood) {
+  EXPECT_TRUE(parse("[nvme]\ncapacity = \"65548KiB\"\nsegment_size = \"64MiB\"\n").ok());
+  EXPECT_TRUE(parse("[nvme]\ncapacity = 0\nsegment_size = \"1GiB\"\n").ok());
 }
 
 TEST(Checks, AShareOfNothingKeepsATenantOut) {

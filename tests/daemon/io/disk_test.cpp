@@ -176,6 +176,44 @@ INSTANTIATE_TEST_SUITE_P(
                           }}),
     [](const testing::TestParamInfo<Maker>& maker) { return std::string(maker.param.name); });
 
+// What finds no room in the table goes the longer way, and room that comes back is used.
+TEST(UringDisk, AFullTableOfRegisteredMemoryRefusesAndServesOn) {
+  VirtualClock clock;
+  TemporaryFolder folder;
+  UringDiskOptions options;
+  options.registered_buffers = true;
+  options.buffers_max = 2;
+  Result<std::unique_ptr<Disk>> made = make_uring_disk(make_file(folder, kSize), options, clock);
+  ASSERT_TRUE(made.ok()) << made.error().message();
+  Disk& disk = **made;
+  PageBytes pieces[] = {PageBytes(wire::MiB, std::byte{1}), PageBytes(wire::MiB, std::byte{2}),
+                        PageBytes(wire::MiB, std::byte{3})};
+  EXPECT_TRUE(disk.register_memory(pieces[0]).ok());
+  EXPECT_TRUE(disk.register_memory(pieces[1]).ok());
+  const Status full = disk.register_memory(pieces[2]);
+  EXPECT_EQ(full.code(), Code::kFull);
+  EXPECT_NE(std::string(full.error().message()).find("2 buffers"), std::string::npos);
+  const auto transfer = [&](DiskOperation operation, PageBytes& data) {
+    DiskRequest request;
+    request.operation = operation;
+    request.data = data.data();
+    request.bytes = static_cast<uint32_t>(data.size());
+    EXPECT_TRUE(disk.begin(request).ok());
+    disk.submit();
+    DiskCompletion done;
+    while (disk.poll({&done, 1}) == 0) {
+    }
+    EXPECT_EQ(done.error, 0);
+  };
+  transfer(DiskOperation::kWrite, pieces[2]);  // not registered
+  transfer(DiskOperation::kRead, pieces[0]);
+  EXPECT_EQ(pieces[0], pieces[2]);
+  disk.unregister_memory(pieces[1]);
+  EXPECT_TRUE(disk.register_memory(pieces[2]).ok());
+  transfer(DiskOperation::kRead, pieces[1]);
+  EXPECT_EQ(pieces[1], pieces[2]);
+}
+
 TEST(UringDisk, ARefusedOptionIsNamed) {
   VirtualClock clock;
   TemporaryFolder folder;

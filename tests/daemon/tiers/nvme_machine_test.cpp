@@ -182,12 +182,27 @@ TEST_F(OnThisMachine, ACutSlabIsMissesNotAnOutage) {
 
 TEST_F(OnThisMachine, AMissingSlabIsMadeAnew) {
   open();
+  EXPECT_TRUE(recover().empty());
   ASSERT_EQ(write(1).code, Code::kOk);
   tier_.reset();
   ASSERT_EQ(::unlink(slab().c_str()), 0);
   open();
   EXPECT_TRUE(recover().empty());
   EXPECT_EQ(write(2).code, Code::kOk);
+  const auto said = [this] {
+    std::string all;
+    for (const TierNotice& notice : tier_->take_notices()) {
+      if (notice.is_warning) all += notice.text;
+    }
+    return all;
+  };
+  const std::string text = said();
+  EXPECT_NE(text.find("a slab is gone, and 1 chunks with it"), std::string::npos) << text;
+  EXPECT_NE(text.find(folder_.path()), std::string::npos) << text;
+  tier_.reset();
+  open();
+  EXPECT_EQ(recover().size(), 1u);
+  EXPECT_EQ(said(), "") << "once is enough";
 }
 
 TEST_F(OnThisMachine, ASlabLargerThanConfiguredIsRefused) {

@@ -219,6 +219,20 @@ TEST(NvmeTier, ADeadDeviceIsOutAndComesBack) {
   for (const auto& [place, chunk] : all) EXPECT_TRUE(machine.reads_back(place, chunk));
 }
 
+// Else the core would wait for slots that nobody can write.
+TEST(NvmeTier, RoomOnADeadDeviceIsNoRoom) {
+  Machine machine(2);
+  machine.start();
+  const uint64_t both = machine.tier().room(0, 64 * KiB);
+  machine.recover();
+  machine.disks_[0]->fail(EIO);
+  for (uint64_t i = 0; i < 12; ++i) machine.write(make_chunk(i, 64 * KiB));
+  ASSERT_EQ(machine.tier().devices()[0].state, "out_of_service");
+  EXPECT_LE(machine.tier().room(0, 64 * KiB), both / 2);
+  EXPECT_FALSE(machine.tier().serves(0));
+  EXPECT_TRUE(machine.tier().serves(1));
+}
+
 TEST(NvmeTier, AHangingDeviceIsOutWithinTwoSecondsAndItsMemoryComesBackLater) {
   Machine machine(1);
   machine.start();

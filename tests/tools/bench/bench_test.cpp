@@ -152,5 +152,15 @@ TEST(Bench, WrongUseIsRefused) {
   EXPECT_EQ(run("lease --socket /nonexistent/kvtier.sock").status, kExitUnreachable);
 }
 
+TEST(BenchRestart, FindsHostMemoryAtOnceAndTheTierBelowBehindTheService) {
+  const Json json = measure("restart --nvme --entries 16384 --repeats 1");
+  EXPECT_EQ(json["chunks"], 16384);
+  EXPECT_GE(json["share_found_again"], 0.99);
+  EXPECT_GE(json["chunks_below"], 4096);
+  EXPECT_GE(json["share_found_again_below"], 0.99);
+  EXPECT_GT(json["seconds_to_whole_index"], 0.0);
+  EXPECT_LT(json["seconds_to_whole_index"], json["seconds_to_whole_index_allowed"]);
+}
+
 }  // namespace
 }  // namespace kvtier::tools

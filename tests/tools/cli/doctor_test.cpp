@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
@@ -154,6 +157,11 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"keeper", Verdict::kNote, [](Facts& f) { f.keep_wanted = "off"; }},
         Case{"keeper", kBad, [](Facts& f) { f.manager_keeps = false; }},
         Case{"keeper", kBad,
+             [](Facts& f) {  // its socket is still there
+               f.manager_keeps = false, f.holder_socket.exists = true;
+               (*f.status)["keeper"] = Json{{"kind", "holder"}, {"trouble", "it has ended"}};
+             }},
+        Case{"keeper", kBad,
              [](Facts& f) {
                f.keep_wanted = "service-manager", f.manager_keeps = false;
                f.holder_socket.exists = true;
@@ -189,6 +197,24 @@ TEST_F(CgroupTree, VersionOneIsReadTooAndItsHugeNumberIsNoLimit) {
   EXPECT_EQ(cgroup_memory_limit(root, "7:cpu,memory:/x\n").bytes, kNoLimit);
   put("sys/fs/cgroup/memory/x/memory.limit_in_bytes", "4096\n");
   EXPECT_EQ(cgroup_memory_limit(root, "7:cpu,memory:/x\n0::/x\n").bytes, 4096u);
+}
+
+// As a link of /sys shows where a disk hangs.
+TEST_F(CgroupTree, AVirtualDiskIsNotSaidToRotate) {
+  struct stat found = {};
+  ASSERT_EQ(::stat(root.c_str(), &found), 0);
+  const std::string number =
+      std::to_string(major(found.st_dev)) + ":" + std::to_string(minor(found.st_dev));
+  std::filesystem::create_directories(root + "sys/dev/block");
+  const auto rotates = [&](const std::string& place) {
+    put(place + "/queue/rotational", "1\n");
+    std::filesystem::remove(root + "sys/dev/block/" + number);
+    std::filesystem::create_directory_symlink(root + place, root + "sys/dev/block/" + number);
+    return look_at_disk(root, kGiB, root).is_rotational;
+  };
+  EXPECT_EQ(rotates("sys/devices/pci0000:00/ata1/block/sda"), true);
+  EXPECT_EQ(rotates("sys/devices/pci0000:00/virtio1/block/vda"), std::nullopt);
+  EXPECT_EQ(rotates("sys/devices/vbd-768/block/xvda"), std::nullopt);
 }
 
 TEST_F(CgroupTree, NothingIsNoLimit) {

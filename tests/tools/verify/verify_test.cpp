@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 #include <map>
 
 #include "daemon/tiers/make_nvme_tier.hpp"
@@ -130,6 +131,41 @@ TEST_F(Verify, WhatATierWroteIsGood) {
   const CliRun text = run();
   EXPECT_EQ(text.status, kExitOk) << text.err;
   EXPECT_NE(text.out.find("12 whole chunks, 0 damaged"), std::string::npos) << text.out;
+}
+
+// Name, size and content of every file.
+std::map<std::string, std::string> files_in(const std::string& folder) {
+  std::map<std::string, std::string> files;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    if (!entry.is_regular_file()) continue;
+    std::ifstream file(entry.path(), std::ios::binary);
+    files[entry.path()] = std::string(std::istreambuf_iterator<char>(file), {});
+  }
+  return files;
+}
+
+TEST_F(Verify, LookingChangesNothingOnTheDisk) {
+  close_tier();
+  damage(offset_of(3));
+  const auto before = files_in(folder_.path());
+  const VerifyReport report = verify();
+  EXPECT_EQ(report.damaged, 1u);
+  EXPECT_EQ(report.chunks, kChunks - 1);
+  const auto after = files_in(folder_.path());
+  ASSERT_EQ(after.size(), before.size());
+  for (const auto& [name, content] : before) {
+    ASSERT_EQ(after.count(name), 1u) << name;
+    EXPECT_TRUE(after.at(name) == content) << name << " has changed";
+  }
+}
+
+// Only --repair may move a damaged database aside.
+TEST_F(Verify, ADamagedDatabaseIsReportedAndLeftAlone) {
+  close_tier();
+  std::ofstream(folder_.path() + "/nvme/metadata/CURRENT") << "nothing of a database\n";
+  const auto before = files_in(folder_.path());
+  EXPECT_EQ(refused(), Code::kCorrupt);
+  EXPECT_TRUE(files_in(folder_.path()) == before);
 }
 
 TEST_F(Verify, ASlabInUseIsRefused) {

@@ -131,6 +131,11 @@ Finding judge_keeper(const Facts& facts) {
             "or daemon.keep = \"auto\""};
   }
   if (!facts.status) return {Verdict::kOk, "daemon.keep is " + facts.keep_wanted, {}};
+  const auto keeper = facts.status->find("keeper");
+  if (keeper != facts.status->end() && !text_of(*keeper, "trouble").empty()) {
+    return {Verdict::kDegraded, text_of(*keeper, "trouble"),
+            "restart the daemon when the loss of host memory suits"};
+  }
   if (facts.holder_socket.exists) {
     return {Verdict::kOk, "a holder keeps host memory over a restart", {}};
   }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -22,9 +23,15 @@ std::string number_of(dev_t device) {
   return std::to_string(major(device)) + ":" + std::to_string(minor(device));
 }
 
-// A partition has no queue of its own: its disk's is meant.
+// A partition has no queue of its own: its disk's is meant. What a virtual disk says of itself is
+// what nobody set: its host knows.
 std::optional<bool> rotational(const std::string& root, dev_t device) {
   const std::string folder = root + "sys/dev/block/" + number_of(device) + "/";
+  std::error_code ignored;
+  const std::string real = std::filesystem::canonical(folder, ignored).string();
+  for (const char* virtually : {"/virtio", "/vbd-", "/xen"}) {
+    if (real.find(virtually) != std::string::npos) return {};
+  }
   for (const char* file : {"queue/rotational", "../queue/rotational"}) {
     std::ifstream text(folder + file);
     int value = 0;
