@@ -8,16 +8,35 @@ namespace kvtier::daemon {
 
 namespace {
 constexpr double kRemembered = 4096;  // offers, after which half of them is forgotten
+constexpr size_t kRefusedKept = 65536;
+constexpr uint32_t kUsesMax = 63;  // six bits
 // A rank falls to half at this position: a chunk there is reached in half of the prompts or less.
 constexpr float kHalfPosition = 32;
+// What is said to be over, beside one that was used once: behind nearly everything else.
+constexpr float kOver = 1.0F / 64;
 }  // namespace
 
-bool Admission::admits(float worth, uint32_t position, double share) {
-  const float known = worth < 0 ? 1.0F : worth;
+uint32_t Admission::uses_before(const ChunkKey& key) {
+  const TagTable::Place* known = refused_.find(tag_of_key(key));
+  return known == nullptr ? 0 : known->list;
+}
+
+bool Admission::admits(const ChunkKey& key, uint32_t uses, uint32_t position, double share) {
+  ++offered_so_far_;
+  if (passes(uses, position, share)) return true;
+  refused_.hold(kRefusedKept);
+  const uint32_t tag = tag_of_key(key);
+  TagTable::Place* place = refused_.find(tag);
+  if (place == nullptr) place = refused_.slot_for(tag, offered_so_far_ & SlotLists::kMomentMask);
+  *place = {tag, std::min(uses, kUsesMax) & kUsesMax, offered_so_far_ & SlotLists::kMomentMask};
+  return false;
+}
+
+bool Admission::passes(uint32_t uses, uint32_t position, double share) {
+  const float known = uses == 0 ? kOver : static_cast<float>(uses);
   const float rank = known / (1 + static_cast<float>(position) / kHalfPosition);
   const auto bucket = static_cast<size_t>(
-      std::clamp(std::log2(std::max(rank, 1e-9F)) * 4 + static_cast<float>(kRanks) - 1, 0.0F,
-                 static_cast<float>(kRanks - 1)));
+      std::clamp((std::log2(rank) + 16) * 4, 0.0F, static_cast<float>(kRanks - 1)));
   if (offers_ >= kRemembered) {
     for (double& count : offered_) count /= 2;
     offers_ /= 2;

@@ -7,18 +7,28 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "daemon/policy/tag_table.hpp"
+
 namespace kvtier::daemon {
 
 class Admission {
  public:
-  // `worth` as Policy::worth() says it; of equals the chunk nearer to its prompt's head passes
-  // first, so that what lies below can be reached from the head. `share` is how much of what is
-  // offered may be written, 0 to 1.
-  bool admits(float worth, uint32_t position, double share);
+  // How often a chunk that was refused had been used: it comes back as one that is known. 0 of
+  // others.
+  uint32_t uses_before(const ChunkKey& key);
+  // `uses` of the chunk in the tier above, its store included: no feature of a chunk tells better
+  // whether it will be asked for again. 0: its session is said to be over. Of equals the one nearer
+  // to its prompt's head passes first, so that what lies below can be reached from the head.
+  // `share` is how much of what is offered may be written, 0 to 1.
+  bool admits(const ChunkKey& key, uint32_t uses, uint32_t position, double share);
 
  private:
-  // Quarter octaves of the rank, from 2^-32 to 2^0.
+  // Quarter octaves of the rank, from 2^-16 to 2^16.
   static constexpr size_t kRanks = 128;
+  bool passes(uint32_t uses, uint32_t position, double share);
+
+  TagTable refused_;  // uses as a place's list, offers as its moment; half a MiB
+  uint32_t offered_so_far_ = 0;
   std::array<double, kRanks> offered_{};
   double offers_ = 0;
 };

@@ -68,17 +68,23 @@ Result<uint64_t> chunks_of(const std::string& text, uint32_t unique) {
   return static_cast<uint64_t>(share ? value * unique / 100 + 1e-9 : value);
 }
 
-Result<double> accuracy_of(const std::string& hints) {
-  if (hints.empty()) return -1.0;
-  constexpr std::string_view kName = "session-end=";
+// "session-end=0.9" or "request-end=0.9" into options. Empty: no hints.
+Status read_hints(const std::string& text, SimOptions& options) {
+  if (text.empty()) return {};
+  const size_t sign = text.find('=');
+  const std::string name = text.substr(0, sign);
   char* end = nullptr;
-  const bool known = hints.starts_with(kName);
-  const double value = known ? std::strtod(hints.c_str() + kName.size(), &end) : 0;
-  if (!known || *end != '\0' || !(value >= 0 && value <= 1)) {
-    return Error::format(Code::kInvalidArgument, "--hints '%s' is unknown; give session-end=0.9",
-                         hints.c_str());
+  const double value = sign == std::string::npos ? -1 : std::strtod(text.c_str() + sign + 1, &end);
+  const bool known = name == "session-end" || name == "request-end";
+  if (!known || end == nullptr || *end != '\0' || !(value >= 0 && value <= 1)) {
+    return Error::format(
+        Code::kInvalidArgument,
+        "--hints '%s' is unknown; give session-end=0.9 or request-end=0.9, a share from 0 to 1",
+        text.c_str());
   }
-  return value;
+  options.hints = name == "session-end" ? SimOptions::Hints::kBlocks : SimOptions::Hints::kSessions;
+  options.hint_accuracy = value;
+  return {};
 }
 
 struct Row {
@@ -111,31 +117,29 @@ Savings savings(const Row& row, const Wanted& wanted) {
 nlohmann::json json_of(const Row& row, const Wanted& wanted) {
   const SimResult& result = row.result;
   const Savings saved = savings(row, wanted);
-  return {
-      {"trace", row.trace->name},
-      {"policy", row.policy},
-      {"host_chunks", row.host_chunks},
-      {"nvme_chunks", row.nvme_chunks},
-      {"hit_rate", rate(result.blocks_hit, result.blocks_asked)},
-      {"hit_rate_tokens", rate(result.tokens_hit, result.tokens_asked)},
-      {"requests", result.requests},
-      {"blocks_asked", result.blocks_asked},
-      {"blocks_unique", row.trace->unique},
-      {"blocks_hit", result.blocks_hit},
-      {"blocks_hit_nvme", result.blocks_hit_nvme},
-      {"blocks_evicted", result.evicted},
-      {"nvme_blocks_written", result.nvme_writes},
-      {"nvme_blocks_refused", result.nvme_refused},
-      {"nvme_write_share", rate(result.nvme_writes, row.trace->unique)},
-      {"nvme_minute_written_max", result.nvme_minute_writes_max},
-      {"nvme_minute_allowed", result.nvme_minute_allowed == UINT64_MAX
-                                  ? nlohmann::json(nullptr)
-                                  : nlohmann::json(result.nvme_minute_allowed)},
-      {"gpu_seconds_saved", saved.recompute_seconds},
-      {"load_seconds", saved.load_seconds},
-      {"session_end_accuracy",
-       wanted.hints.empty() ? nlohmann::json(nullptr) : nlohmann::json(*accuracy_of(wanted.hints))},
-      {"wall_seconds", result.wall_seconds}};
+  return {{"trace", row.trace->name},
+          {"policy", row.policy},
+          {"host_chunks", row.host_chunks},
+          {"nvme_chunks", row.nvme_chunks},
+          {"hit_rate", rate(result.blocks_hit, result.blocks_asked)},
+          {"hit_rate_tokens", rate(result.tokens_hit, result.tokens_asked)},
+          {"requests", result.requests},
+          {"blocks_asked", result.blocks_asked},
+          {"blocks_unique", row.trace->unique},
+          {"blocks_hit", result.blocks_hit},
+          {"blocks_hit_nvme", result.blocks_hit_nvme},
+          {"blocks_evicted", result.evicted},
+          {"nvme_blocks_written", result.nvme_writes},
+          {"nvme_blocks_refused", result.nvme_refused},
+          {"nvme_write_share", rate(result.nvme_writes, row.trace->unique)},
+          {"nvme_window_written_max", result.nvme_window_writes_max},
+          {"nvme_window_allowed", result.nvme_window_allowed == UINT64_MAX
+                                      ? nlohmann::json(nullptr)
+                                      : nlohmann::json(result.nvme_window_allowed)},
+          {"gpu_seconds_saved", saved.recompute_seconds},
+          {"load_seconds", saved.load_seconds},
+          {"hints", wanted.hints.empty() ? nlohmann::json(nullptr) : nlohmann::json(wanted.hints)},
+          {"wall_seconds", result.wall_seconds}};
 }
 
 std::string percent(double share) {
@@ -200,7 +204,7 @@ Status Simulating::run_one(const SimTrace& trace, const std::string& policy, uin
   options.host = {policy, host};
   options.nvme = {wanted_.nvme_policy.empty() ? policy : wanted_.nvme_policy, nvme};
   options.nvme_write_share = wanted_.nvme_writes.value_or(-1);
-  options.session_end_accuracy = *accuracy_of(wanted_.hints);
+  if (Status status = read_hints(wanted_.hints, options); !status) return status;
   options.seed = wanted_.seed;
   auto result = simulate(trace, options);
   if (!result) return result.error();
@@ -230,7 +234,8 @@ int Simulating::run() {
       return context_.fail(kExitUsage, std::string(known.error().message()) + ", min (a bound)");
     }
   }
-  if (const auto accuracy = accuracy_of(wanted_.hints); !accuracy) return refuse(accuracy.error());
+  SimOptions ignored;
+  if (Status status = read_hints(wanted_.hints, ignored); !status) return refuse(status.error());
   for (const std::string& file : wanted_.files) {
     auto trace = read_sim_trace(file, wanted_.requests.value_or(UINT64_MAX));
     if (!trace) return context_.fail(kExitUsage, trace.error().message());
@@ -261,7 +266,8 @@ CommandRun setup(Options& options) {
       .value("--nvme-writes", wanted->nvme_writes,
              "What may be written, as a multiple of the trace's unique blocks")
       .range(0, 1e6);
-  options.value("--hints", wanted->hints, "session-end=A: advice that is right so often, 0 to 1");
+  options.value("--hints", wanted->hints,
+                "Advice that is right in the share A: session-end=A or request-end=A (man page)");
   options.value("--model", wanted->model, "Whose recompute time is saved").choices({"llama-3-8b"});
   options.value("--tier-gbps", wanted->host_gbps, "Loads from host memory, GB/s").range(1e-3, 1e5);
   options.value("--nvme-gbps", wanted->nvme_gbps, "Loads from NVMe, GB/s").range(1e-3, 1e5);

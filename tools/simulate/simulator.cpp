@@ -18,9 +18,10 @@ using daemon::VictimFilter;
 
 constexpr uint64_t kNsPerMs = 1'000'000;
 constexpr size_t kVictimsAtOnce = 16;
-constexpr uint64_t kMinuteMs = 60'000;
-// Twenty buckets of three seconds and the one that is beginning: no minute has more than the sum.
-using Minute = daemon::nvme::Window<21, 3ull * 1'000'000'000>;
+constexpr uint64_t kWindowMs = 15 * 60'000;
+// Twenty buckets of 45 seconds and the one that is beginning: no quarter of an hour has more than
+// the sum.
+using Window = daemon::nvme::Window<21, 45ull * 1'000'000'000>;
 
 // The blocks of one tier: which slot each has, under a policy. One leaves for each that comes, and
 // it may be one of the same request: as in the daemon, where a chunk that was stored is nobody's.
@@ -31,14 +32,21 @@ class Tier final : public VictimFilter {
     slots_.assign(unique, kNoSlot);
     blocks_.reserve(capacity_);
     positions_.reserve(capacity_);
+    uses_.reserve(capacity_);
   }
 
   bool has(uint32_t block) const { return slots_[block] != kNoSlot; }
   bool may_evict(SlotId) const override { return true; }
   uint64_t capacity() const { return capacity_; }
-  void touch(uint32_t block, uint32_t position) { policy_->touched(slots_[block], position); }
-  void hint(uint32_t block) { policy_->hinted(slots_[block], Policy::Outlook::kNever); }
-  float worth(uint32_t block) const { return policy_->worth(slots_[block]); }
+  void touch(uint32_t block, uint32_t position) {
+    policy_->touched(slots_[block], position);
+    ++uses_[slots_[block]];
+  }
+  void hint(uint32_t block) {
+    policy_->hinted(slots_[block], Policy::Outlook::kNever);
+    uses_[slots_[block]] = 0;
+  }
+  uint32_t uses(uint32_t block) const { return uses_[slots_[block]]; }
   uint32_t position(uint32_t block) const { return positions_[slots_[block]]; }
   bool full() const { return free_.empty() && blocks_.size() >= capacity_; }
 
@@ -54,18 +62,20 @@ class Tier final : public VictimFilter {
     }
   }
   // False when there is no room.
-  bool insert(uint32_t block, uint32_t position, uint32_t tokens) {
+  bool insert(uint32_t block, uint32_t position, uint32_t tokens, uint32_t uses = 1) {
     if (full()) return false;
     SlotId slot;
     if (free_.empty()) {
       slot = static_cast<SlotId>(blocks_.size());
       blocks_.push_back(block);
       positions_.push_back(position);
+      uses_.push_back(uses);
     } else {
       slot = free_.back();
       free_.pop_back();
       blocks_[slot] = block;
       positions_[slot] = position;
+      uses_[slot] = uses;
     }
     slots_[block] = slot;
     policy_->inserted(slot,
@@ -85,6 +95,7 @@ class Tier final : public VictimFilter {
   std::vector<SlotId> slots_;        // by block
   std::vector<uint32_t> blocks_;     // by slot
   std::vector<uint32_t> positions_;  // by slot
+  std::vector<uint32_t> uses_;       // by slot
   std::vector<SlotId> free_;
 };
 
@@ -103,22 +114,34 @@ class Simulation {
         options_(options),
         host_(std::move(host)),
         nvme_(std::move(nvme)),
-        minute_(UINT64_MAX) {
+        written_(UINT64_MAX) {
     const uint64_t span_ms = std::max<uint64_t>(
         trace.requests.empty()
             ? 0
             : trace.requests.back().timestamp_ms - trace.requests.front().timestamp_ms,
-        kMinuteMs);
+        kWindowMs);
     if (options.nvme_write_share < 0) {
-      result_.nvme_minute_allowed = UINT64_MAX;
+      result_.nvme_window_allowed = UINT64_MAX;
     } else {
-      result_.nvme_minute_allowed =
+      result_.nvme_window_allowed =
           static_cast<uint64_t>(options.nvme_write_share * static_cast<double>(trace.unique) *
-                                static_cast<double>(kMinuteMs) / static_cast<double>(span_ms));
+                                static_cast<double>(kWindowMs) / static_cast<double>(span_ms));
     }
   }
 
   SimResult run() {
+    is_partial_.resize(trace_.unique);
+    for (const SimTrace::Request& request : trace_.requests) {
+      if (request.count == 0) continue;
+      const bool filled = request.tokens >= uint64_t{request.count} * request.block_tokens;
+      is_partial_[trace_.blocks_of(request).back()] = !filled;
+    }
+    if (options_.hints == SimOptions::Hints::kBlocks) {
+      last_request_.resize(trace_.unique);
+      for (const SimTrace::Request& request : trace_.requests) {
+        for (const uint32_t block : trace_.blocks_of(request)) last_request_[block] = &request;
+      }
+    }
     for (const SimTrace::Request& request : trace_.requests) serve(request);
     return result_;
   }
@@ -134,8 +157,10 @@ class Simulation {
   Tier host_;
   Tier nvme_;
   daemon::Admission admission_;
-  Minute minute_;  // written
-  Minute offered_{UINT64_MAX};
+  std::vector<bool> is_partial_;  // by block: not filled, so no chunk that a tier below would get
+  std::vector<const SimTrace::Request*> last_request_;  // of a block; for hints
+  Window written_;
+  Window offered_{UINT64_MAX};
   SimResult result_;
   uint64_t now_ns_ = 0;
   uint32_t tokens_ = 0;
@@ -168,17 +193,19 @@ void Simulation::serve(const SimTrace::Request& request) {
       continue;
     }
     if (host_.full()) host_.make_room(1, [&](uint32_t block) { leave_host(block); });
-    host_.insert(head[i], position, tokens_);
+    host_.insert(head[i], position, tokens_, 1 + admission_.uses_before({head[i], 0}));
   }
-  if (options_.session_end_accuracy >= 0) hint(request, head);
+  if (options_.hints != SimOptions::Hints::kNone) hint(request, head);
 }
 
 void Simulation::hint(const SimTrace::Request& request, std::span<const uint32_t> head) {
   const double draw =
       static_cast<double>(mixed(result_.requests ^ (options_.seed << 40)) >> 11) * 0x1p-53;
-  const bool right = draw < options_.session_end_accuracy;
-  if (right != request.ends_session) return;
+  const bool right = draw < options_.hint_accuracy;
+  const bool by_block = options_.hints == SimOptions::Hints::kBlocks;
+  if (by_block ? !right : right != request.ends_session) return;
   for (size_t i = head.size(); i-- > 0;) {
+    if (by_block && last_request_[head[i]] != &request) continue;
     if (host_.has(head[i])) host_.hint(head[i]);
     if (nvme_.has(head[i])) nvme_.hint(head[i]);
   }
@@ -187,15 +214,16 @@ void Simulation::hint(const SimTrace::Request& request, std::span<const uint32_t
 void Simulation::leave_host(uint32_t block) {
   ++result_.evicted;
   if (nvme_.capacity() == 0 || nvme_.has(block)) return;
+  if (is_partial_[block]) return;
   const uint32_t position = host_.position(block);
-  if (result_.nvme_minute_allowed != UINT64_MAX) {
+  if (result_.nvme_window_allowed != UINT64_MAX) {
     offered_.charge(now_ns_, 1);
-    const uint64_t written = UINT64_MAX - minute_.left(now_ns_);
+    const uint64_t written = UINT64_MAX - written_.left(now_ns_);
     const uint64_t offers = UINT64_MAX - offered_.left(now_ns_);
-    const double share = static_cast<double>(result_.nvme_minute_allowed) /
+    const double share = static_cast<double>(result_.nvme_window_allowed) /
                          static_cast<double>(std::max<uint64_t>(offers, 1));
-    if (!admission_.admits(host_.worth(block), position, share) ||
-        written >= result_.nvme_minute_allowed) {
+    if (!admission_.admits({block, 0}, host_.uses(block), position, share) ||
+        written >= result_.nvme_window_allowed) {
       ++result_.nvme_refused;
       return;
     }
@@ -206,10 +234,10 @@ void Simulation::leave_host(uint32_t block) {
 void Simulation::write_below(uint32_t block, uint32_t position) {
   if (nvme_.full()) nvme_.make_room(kVictimsAtOnce, [](uint32_t) {});
   if (!nvme_.insert(block, position, tokens_)) return;
-  minute_.charge(now_ns_, 1);
+  written_.charge(now_ns_, 1);
   ++result_.nvme_writes;
-  result_.nvme_minute_writes_max =
-      std::max(result_.nvme_minute_writes_max, UINT64_MAX - minute_.left(now_ns_));
+  result_.nvme_window_writes_max =
+      std::max(result_.nvme_window_writes_max, UINT64_MAX - written_.left(now_ns_));
 }
 
 }  // namespace

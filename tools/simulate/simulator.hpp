@@ -51,12 +51,21 @@ struct SimTier {
 struct SimOptions {
   SimTier host;
   SimTier nvme;  // chunks 0: none
-  // Of the trace's unique blocks, over its whole time; in every window of a minute no more than a
-  // minute's part of it may be written. Negative: no limit.
+  // Of the trace's unique blocks, over its whole time; in every window of a quarter of an hour no
+  // more than its part of it may be written. Negative: no limit.
   double nvme_write_share = -1;
-  // A request that ends its session says so, right in this share of all requests. Negative: no
-  // hints at all.
-  double session_end_accuracy = -1;
+  // Hints that a session is over, as `hints` says; `accuracy` is the share that are right.
+  enum class Hints : uint8_t {
+    kNone,
+    // After a request, its blocks that nobody asks for again are said to be over; where the hint is
+    // not right, nothing is said.
+    kBlocks,
+    // A request that ends its session says so of all its blocks, whoever shares them; a hint that
+    // is not right says the opposite.
+    kSessions,
+  };
+  Hints hints = Hints::kNone;
+  double hint_accuracy = 1;
   uint64_t seed = 1;
 };
 
@@ -70,8 +79,8 @@ struct SimResult {
   uint64_t evicted = 0;
   uint64_t nvme_writes = 0;
   uint64_t nvme_refused = 0;  // not worth it, or beyond the budget
-  uint64_t nvme_minute_writes_max = 0;
-  uint64_t nvme_minute_allowed = 0;  // UINT64_MAX: no limit
+  uint64_t nvme_window_writes_max = 0;
+  uint64_t nvme_window_allowed = 0;  // UINT64_MAX: no limit
   double wall_seconds = 0;
 };
 

@@ -141,12 +141,16 @@ TEST(Admission, TheBestRankedPassAsFarAsTheShareGoes) {
   Admission admission;
   uint32_t good = 0, poor = 0;
   for (int i = 0; i < 2000; ++i) {
-    good += admission.admits(0.01F, 0, 0.5) ? 1u : 0u;
-    poor += admission.admits(0.0001F, 0, 0.5) ? 1u : 0u;
+    const auto number = static_cast<uint64_t>(i);
+    good += admission.admits({number, 1}, 3, 0, 0.5) ? 1u : 0u;
+    poor += admission.admits({number, 2}, 1, 0, 0.5) ? 1u : 0u;
   }
   EXPECT_GT(good, 1990u);
   EXPECT_LT(poor, 10u);
-  EXPECT_FALSE(admission.admits(1, 0, 0));
+  EXPECT_FALSE(admission.admits({1, 3}, 1, 0, 0));
+  EXPECT_FALSE(admission.admits({2, 3}, 0, 0, 0.5)) << "said to be over";
+  EXPECT_EQ(admission.uses_before({1999, 2}), 1u) << "refused, and known when it comes back";
+  EXPECT_EQ(admission.uses_before({7, 7}), 0u);
 }
 
 }  // namespace
