@@ -288,6 +288,35 @@ Json view_chunk(const ChunkSnapshot& chunk) {
           {"idle_seconds", idle_seconds}};
 }
 
+Json view_curve(const CurveSnapshot& curve) {
+  const auto& [tenant, host_chunks, host_bytes, lower_chunks, lower_bytes, tracked_bytes,
+               sample_shift, hot_keys, windows] = curve;
+  Json shown = Json::array();
+  for (size_t window = 0; window < windows.size(); ++window) {
+    const auto& [asked, points, samples, paths, seconds] = windows[window];
+    Json line = Json::array();
+    for (const CurveReading::Point& point : points) {
+      line.push_back({point.chunks, point.hit.tokens, point.hit.seconds});
+    }
+    shown.push_back({{"window", CurveWindows::kNames[window]},
+                     {"seconds", seconds},
+                     {"tokens_asked", asked.tokens},
+                     {"compute_seconds_asked", asked.seconds},
+                     {"samples", samples},
+                     {"prompts_sampled", paths},
+                     {"points", line}});
+  }
+  return {{"tenant", tenant},
+          {"host_chunks", host_chunks},
+          {"host_bytes", host_bytes},
+          {"lower_chunks", lower_chunks},
+          {"lower_bytes", lower_bytes},
+          {"tracked_bytes", tracked_bytes},
+          {"keys_per_sample", uint64_t{1} << sample_shift},
+          {"hot_keys", hot_keys},
+          {"windows", shown}};
+}
+
 Json view_counters(const CoreCounters& counters) {
   Json view = Json::object();
   for (const CoreCounterRow& row : core_counter_rows()) view[row.json] = counters.*row.field;

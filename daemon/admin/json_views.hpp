@@ -24,6 +24,7 @@ Json view_session(const SessionSnapshot& session);
 Json view_chunk(const ChunkSnapshot& chunk);
 Json view_counters(const CoreCounters& counters);
 Json view_plan(const LoggedPlan& logged);
+Json view_curve(const CurveSnapshot& curve);
 Json view_client_counters(const ClientCounters& counters);
 
 // A line of /v1/events. `boot` is Log::opened_ns(), `lost` how many events before it are not to be

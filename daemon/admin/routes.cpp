@@ -169,6 +169,12 @@ AdminAnswer get_plans(const Call& call) {
   return ok({{"plans", view_list(*plans, view_plan)}});
 }
 
+AdminAnswer get_curves(const Call& call) {
+  auto curves = call.state.core.ask([](Control& control) { return control.curves(); });
+  if (!curves) return failed(curves.error());
+  return ok({{"curves", view_list(*curves, view_curve)}});
+}
+
 AdminAnswer get_chunk(const Call& call) {
   const std::string key = lower(call.captures[0]);
   if (auto bad = check_key(key)) return *bad;
@@ -363,6 +369,7 @@ constexpr std::array kRoutes = {
     Route{"GET", "/v1/sessions", Access::kRead, false, get_sessions},
     Route{"POST", "/v1/sessions/*/kill", Access::kChange, false, post_kill},
     Route{"GET", "/v1/plans", Access::kRead, false, get_plans},
+    Route{"GET", "/v1/curves", Access::kRead, false, get_curves},
     Route{"GET", "/v1/chunks", Access::kRead, false, get_chunks},
     Route{"GET", "/v1/chunks/*", Access::kRead, false, get_chunk},
     Route{"POST", "/v1/chunks/*/drop", Access::kChange, false, post_drop},

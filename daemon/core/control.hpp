@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "daemon/core/curve_snapshot.hpp"
 #include "daemon/core/snapshot.hpp"
 #include "daemon/planner/plan_log.hpp"
 #include "kvtier/result.hpp"
@@ -29,6 +30,8 @@ class Control {
                                         double pin_seconds) = 0;
   // Plans, newest first, at most `count`: see PlanLog::find.
   virtual std::vector<LoggedPlan> explain(const std::string& select, size_t count) = 0;
+  // What tiers of other sizes would have hit, a row each tenant.
+  virtual std::vector<CurveSnapshot> curves() = 0;
   // Ends a session; its leases and grants return when the client gives them up or ends.
   virtual Status kill_session(uint32_t session) = 0;
   // Drops every chunk of a tenant ("" for all) that nobody holds; number dropped.

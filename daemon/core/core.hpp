@@ -180,6 +180,7 @@ class Core final : public Control, private SegmentListener {
                                 double pin_seconds) override;
   Status kill_session(uint32_t session) override;
   std::vector<LoggedPlan> explain(const std::string& select, size_t count) override;
+  std::vector<CurveSnapshot> curves() override;
   Status scrub(uint64_t bytes_per_second) override;
   Result<uint64_t> flush(const std::string& tenant) override;
   bool flush_settled() override;
@@ -394,6 +395,9 @@ class Core final : public Control, private SegmentListener {
   void hole_found(const Tenant& tenant);
   void end_grant(Session& session, SlotId slot);
   SlotId granted_slot(Session& session, uint64_t place) const;
+
+  // miss-ratio curves: core_curves.cpp
+  void tell_curve(Tenant& tenant, const SlotRecord& record, bool was_resident);
 
   // memory between tenants: core_balance.cpp
   bool make_room_for(Tenant& tenant, uint64_t slot_bytes);

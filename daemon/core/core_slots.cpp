@@ -111,6 +111,7 @@ void Core::unpublish(Tenant& tenant, SlotId slot, Removal how, Below below) {
   tenant.payload_bytes -= record.payload_bytes;
   tenant.used_bytes -= slot_bytes;
   if (Space* space = find_space(tenant, record.space)) {
+    if (space->spec.shard == 0) tenant.curve.left(record.key);
     --space->chunks;
     space->payload_bytes -= record.payload_bytes;
   }
@@ -283,6 +284,7 @@ void Core::touch_slot(Tenant& tenant, SlotId slot) {
     if (notes_[one].held_until_ns != 0) end_hold(one);
     touch_below(tenant, notes_[one].entry);
   };
+  tell_curve(tenant, host_->slots()[slot], true);
   touch(slot);
   each_sibling(tenant, slot, touch);
 }

@@ -365,6 +365,7 @@ bool Core::publish(Tenant& tenant, Space& space, SlotId slot, uint32_t flags) {
     }
   }
   ++space.stored;
+  tell_curve(tenant, record, false);
   published(tenant, space, slot, entry);
   return true;
 }
@@ -389,6 +390,7 @@ void Core::published(Tenant& tenant, Space& space, SlotId slot, uint32_t entry) 
   chunk.tokens = space.spec.tokens_per_chunk;
   chunk.bytes = record.payload_bytes;
   policy_of(tenant, slot_bytes).inserted(slot, chunk);
+  if (space.spec.shard == 0) tenant.curve.entered(record.key);
 }
 
 }  // namespace kvtier::daemon

@@ -12,6 +12,7 @@ void Core::tick() {
     drain_all_touches(*tenant);
     sweep_retired(*tenant);
     revoke_overdue(*tenant);
+    tenant->curve.set_reach(tenant->chunks + tenant->lower_chunks);
     tenant->pressed = false;
   }
   for (const auto& [id, session] : sessions_) drain_plans(*session);

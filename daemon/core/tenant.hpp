@@ -10,6 +10,7 @@
 #include "daemon/core/snapshot.hpp"
 #include "daemon/index/published_index.hpp"
 #include "daemon/planner/prefill_cost.hpp"
+#include "daemon/policy/miss_curve.hpp"
 #include "daemon/policy/policy.hpp"
 #include "daemon/tiers/host_tier.hpp"
 #include "daemon/tiers/tier.hpp"
@@ -41,7 +42,8 @@ struct Tenant {
   std::unique_ptr<PublishedIndex> index;
   std::vector<std::unique_ptr<Space>> spaces;            // by number
   std::map<uint64_t, std::unique_ptr<Policy>> policies;  // by slot size
-  std::vector<SlotId> retired;                           // unpublished, still leased
+  MissCurve curve;
+  std::vector<SlotId> retired;  // unpublished, still leased
   // The tier below.
   std::vector<TierPlace> lower;  // by index entry; 0: not there
   // By slot size and device, over TierPlace.

@@ -16,12 +16,12 @@ std::span<const Command* const> command_table() {
       &chunk_unpin_command(),    &flush_command(),
       &config_check_command(),   &config_show_command(),
       &config_default_command(), &config_reload_command(),
-      &explain_command(),        &doctor_command(),
-      &events_command(),         &dump_command(),
-      &verify_command(),         &replay_command(),
-      &simulate_command(),       &bench_command(),
-      &metrics_command(),        &version_command(),
-      &completion_command(),
+      &explain_command(),        &advise_command(),
+      &doctor_command(),         &events_command(),
+      &dump_command(),           &verify_command(),
+      &replay_command(),         &simulate_command(),
+      &bench_command(),          &metrics_command(),
+      &version_command(),        &completion_command(),
   };
   return kTable;
 }

@@ -27,8 +27,12 @@ using Window = daemon::nvme::Window<21, 45ull * 1'000'000'000>;
 // it may be one of the same request: as in the daemon, where a chunk that was stored is nobody's.
 class Tier final : public VictimFilter {
  public:
-  Tier(std::unique_ptr<Policy> policy, uint64_t chunks, uint32_t unique)
-      : policy_(std::move(policy)), capacity_(std::min<uint64_t>(chunks, unique)) {
+  Tier(std::unique_ptr<Policy> policy, uint64_t chunks, uint32_t unique,
+       daemon::MissCurve* curve = nullptr, uint64_t curve_seed = 0)
+      : policy_(std::move(policy)),
+        curve_(curve),
+        curve_seed_(curve_seed),
+        capacity_(std::min<uint64_t>(chunks, unique)) {
     slots_.assign(unique, kNoSlot);
     blocks_.reserve(capacity_);
     positions_.reserve(capacity_);
@@ -78,6 +82,7 @@ class Tier final : public VictimFilter {
       uses_[slot] = uses;
     }
     slots_[block] = slot;
+    if (curve_ != nullptr) curve_->entered({block, curve_seed_});
     policy_->inserted(slot,
                       {.key = {block, 0}, .position = position, .tokens = tokens, .bytes = 1});
     return true;
@@ -86,11 +91,14 @@ class Tier final : public VictimFilter {
  private:
   void remove(SlotId slot, Removal how) {
     policy_->removed(slot, how);
+    if (curve_ != nullptr) curve_->left({blocks_[slot], curve_seed_});
     slots_[blocks_[slot]] = kNoSlot;
     free_.push_back(slot);
   }
 
   std::unique_ptr<Policy> policy_;
+  daemon::MissCurve* curve_;
+  uint64_t curve_seed_;  // half of the keys it is told: which ones are sampled
   uint64_t capacity_;
   std::vector<SlotId> slots_;        // by block
   std::vector<uint32_t> blocks_;     // by slot
@@ -148,6 +156,7 @@ class Simulation {
 
  private:
   void serve(const SimTrace::Request& request);
+  void tell_curve(std::span<const uint32_t> blocks);
   void hint(const SimTrace::Request& request, std::span<const uint32_t> head);
   void leave_host(uint32_t block);
   void write_below(uint32_t block, uint32_t position);
@@ -183,6 +192,7 @@ void Simulation::serve(const SimTrace::Request& request) {
   result_.tokens_asked += request.tokens;
   result_.tokens_hit += std::min<uint64_t>(request.tokens, uint64_t{hit} * request.block_tokens);
 
+  if (options_.curve != nullptr) tell_curve(blocks);
   const std::span<const uint32_t> head =
       blocks.first(std::min<uint64_t>(blocks.size(), host_.capacity()));
   for (size_t i = head.size(); i-- > 0;) {
@@ -196,6 +206,16 @@ void Simulation::serve(const SimTrace::Request& request) {
     host_.insert(head[i], position, tokens_, 1 + admission_.uses_before({head[i], 0}));
   }
   if (options_.hints != SimOptions::Hints::kNone) hint(request, head);
+}
+
+void Simulation::tell_curve(std::span<const uint32_t> blocks) {
+  for (size_t i = blocks.size(); i-- > 0;) {
+    const auto tokens = static_cast<double>(tokens_);
+    options_.curve->used(now_ns_, {.key = {blocks[i], options_.seed},
+                                   .position = static_cast<uint32_t>(i),
+                                   .was_resident = host_.has(blocks[i]),
+                                   .worth = {tokens, tokens}});
+  }
 }
 
 void Simulation::hint(const SimTrace::Request& request, std::span<const uint32_t> head) {
@@ -249,8 +269,10 @@ Result<SimResult> simulate(const SimTrace& trace, const SimOptions& options) {
   auto nvme =
       daemon::make_policy(options.nvme.policy.empty() ? options.host.policy : options.nvme.policy);
   if (!nvme) return nvme.error();
-  Simulation simulation(trace, options, Tier(*std::move(host), options.host.chunks, trace.unique),
-                        Tier(*std::move(nvme), options.nvme.chunks, trace.unique));
+  Simulation simulation(
+      trace, options,
+      Tier(*std::move(host), options.host.chunks, trace.unique, options.curve, options.seed),
+      Tier(*std::move(nvme), options.nvme.chunks, trace.unique));
   SimResult result = simulation.run();
   result.wall_seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();

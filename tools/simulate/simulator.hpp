@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "daemon/policy/admission.hpp"
+#include "daemon/policy/miss_curve.hpp"
 #include "daemon/policy/policy.hpp"
 #include "daemon/tiers/nvme_budget.hpp"
 #include "kvtier/result.hpp"
@@ -67,6 +68,8 @@ struct SimOptions {
   Hints hints = Hints::kNone;
   double hint_accuracy = 1;
   uint64_t seed = 1;
+  // Told of every use, as the daemon tells its own; a token is worth a token and a second.
+  daemon::MissCurve* curve = nullptr;
 };
 
 struct SimResult {

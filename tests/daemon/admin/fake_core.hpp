@@ -35,6 +35,7 @@ class FakeControl : public Control {
     acted.push_back({key, action, pin_seconds});
     return uint64_t{1};
   }
+  std::vector<CurveSnapshot> curves() override { return curve_rows; }
   std::vector<LoggedPlan> explain(const std::string& select, size_t count) override {
     return plans.find(select, count);
   }
@@ -65,6 +66,7 @@ class FakeControl : public Control {
   };
   CoreSnapshot shown;
   PlanLog plans;
+  std::vector<CurveSnapshot> curve_rows;
   std::function<void(CoreSnapshot&)> on_snapshot;  // what happened before each look
   std::vector<ChunkSnapshot> chunks;
   std::vector<Act> acted;

@@ -25,6 +25,7 @@ const Command& config_show_command();
 const Command& config_default_command();
 const Command& config_reload_command();
 const Command& explain_command();
+const Command& advise_command();
 const Command& doctor_command();
 const Command& events_command();
 const Command& dump_command();
