@@ -12,8 +12,10 @@ namespace {
 // Units that bring the coefficients of usual models near to 1: 0.1 ms a token, 1 ns a token and
 // position, 1 ms a call. They only condition the equations.
 constexpr std::array<double, 3> kUnits = {1e-4, 1e-9, 1e-3};
-// A pull towards what was assumed, where reports say nothing: a thousandth of a report.
+// A pull towards what was assumed, in the proportion of its parts: all that a first report says is
+// how fast the machine is, not what depends on the length. A thousandth once there are many.
 constexpr double kRidge = 1e-3;
+constexpr double kProportion = 4;  // over the square of the reports' weight
 
 std::array<double, 3> features(uint64_t tokens, uint64_t context) {
   const auto n = static_cast<double>(tokens);
@@ -84,6 +86,7 @@ bool PrefillCost::report(uint64_t now_ns, uint64_t tokens, uint64_t context, dou
     rights_ = {};
     samples_ = 0;
     outliers_ = 0;
+    weight_ = 0;
   }
   double weight = 1;
   if (samples_ >= 4) {
@@ -94,6 +97,8 @@ bool PrefillCost::report(uint64_t now_ns, uint64_t tokens, uint64_t context, dou
     if (outliers_ == kOutliersMax + 1) {  // the engine, or its machine, is another one
       sums_ = {};
       rights_ = {};
+      weight_ = 0;
+      outliers_ = 0;
     }
   }
   Row row = features(tokens, context);
@@ -110,17 +115,27 @@ void PrefillCost::add(const Row& row, double target, double weight) {
     for (size_t j = 0; j < 3; ++j) sums_[i][j] = kForget * sums_[i][j] + weight * row[i] * row[j];
     rights_[i] = kForget * rights_[i] + weight * row[i] * target;
   }
+  weight_ = kForget * weight_ + weight;
 }
 
 void PrefillCost::solve() {
-  // The pull: as if each coefficient had been measured alone once, with little weight, in
-  // proportion to how well it is seen.
+  // The pull: as if each coefficient had been measured alone, in proportion to how well it is seen,
+  // as a multiple of what was assumed: the one that fits the reports best.
   const Fit prior = base();
-  const Row wanted = {prior.a / kUnits[0], prior.b / kUnits[1], prior.g / kUnits[2]};
+  Row wanted = {prior.a / kUnits[0], prior.b / kUnits[1], prior.g / kUnits[2]};
+  double square = 0, product = 0;
+  for (size_t i = 0; i < 3; ++i) {
+    product += wanted[i] * rights_[i];
+    for (size_t j = 0; j < 3; ++j) square += wanted[i] * sums_[i][j] * wanted[j];
+  }
+  const double multiple = square > 0 ? product / square : 0;
+  for (double& one : wanted) one *= multiple;
+  const double strength =
+      multiple > 0 ? std::max(kRidge, kProportion / (weight_ * weight_ + 1e-9)) : kRidge;
   auto sums = sums_;
   auto rights = rights_;
   for (size_t i = 0; i < 3; ++i) {
-    const double pull = kRidge * sums_[i][i] + 1e-12;
+    const double pull = strength * sums_[i][i] + 1e-12;
     sums[i][i] += pull;
     rights[i] += pull * wanted[i];
   }

@@ -48,7 +48,7 @@ def never_repeating(folder, socket, models_folder, name, tokens, pairs):
         for i in range(pairs + 2):
             one = {}
             for on in rng.sample([True, False], 2):
-                engine.do("options", load=on, store=on)
+                engine.do("options", load=on, store="eager" if on else "off")
                 answer = engine.do("generate", [prompt(10_000 + 2 * i + on, tokens)], max_tokens=4, logprobs=False)
                 one[on] = (answer["answers"][0]["ttft"], answer["seconds"])
                 engine.do("reset")  # stores have ended: they are this one's cost

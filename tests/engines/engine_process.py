@@ -27,8 +27,10 @@ class Engine:
         worker = get_kv_transfer_group()._worker if has_kv_transfer_group() else None
         return core.scheduler.connector._scheduler, worker
 
-    def generate(self, prompts, max_tokens=8, salts=None, logprobs=True):
+    def generate(self, prompts, max_tokens=8, salts=None, logprobs=True, adapters=None):
+        """adapters: of each prompt None, or (name, number, folder)."""
         from vllm import SamplingParams
+        from vllm.lora.request import LoRARequest
 
         parameters = SamplingParams(
             temperature=0, max_tokens=max_tokens, logprobs=1 if logprobs else None, ignore_eos=True)
@@ -37,7 +39,8 @@ class Engine:
             if salt is not None:
                 one["cache_salt"] = salt
         begin = time.monotonic()
-        outputs = self.llm.generate(asked, parameters, use_tqdm=False)
+        loras = [LoRARequest(*one) if one else None for one in adapters] if adapters else None
+        outputs = self.llm.generate(asked, parameters, use_tqdm=False, lora_request=loras)
         seconds = time.monotonic() - begin
         answers = []
         for output in outputs:
@@ -134,23 +137,45 @@ class Engine:
 
     def time_matches(self, prompt, rounds):
         """Microseconds of each call for a prompt that is cached, as the scheduler makes it."""
-        from vllm.sampling_params import SamplingParams
-        from vllm.v1.request import Request
-
-        core = self.llm.llm_engine.engine_core.engine_core
         scheduler, _ = self._sides()
         times, busy, tokens = [], [], 0
         for i in range(rounds):
-            request = Request(request_id=f"timed-{i}", prompt_token_ids=list(prompt),
-                              sampling_params=SamplingParams(max_tokens=1), pooling_params=None,
-                              block_hasher=core.request_block_hasher)
-            scheduler.on_new_request(request)
+            request = self._arrived(prompt, f"timed-{i}")
             begin, busy_begin = time.perf_counter_ns(), time.thread_time_ns()
             tokens, _ = scheduler.matched_tokens(request, 0)
             busy.append((time.thread_time_ns() - busy_begin) / 1000)
             times.append((time.perf_counter_ns() - begin) / 1000)
             del scheduler._tracked[request.request_id]
         return {"microseconds": times, "cpu_microseconds": busy, "tokens": tokens}
+
+    def _arrived(self, prompt, name):
+        """A request as the scheduler sees it come."""
+        from vllm.sampling_params import SamplingParams
+        from vllm.v1.request import Request
+
+        core = self.llm.llm_engine.engine_core.engine_core
+        request = Request(request_id=name, prompt_token_ids=list(prompt),
+                          sampling_params=SamplingParams(max_tokens=1), pooling_params=None,
+                          block_hasher=core.request_block_hasher)
+        self._sides()[0].on_new_request(request)
+        return request
+
+    def plan(self, prompt):
+        """What the planner would load of a prompt now."""
+        scheduler, _ = self._sides()
+        request = self._arrived(prompt, "planned")
+        state = scheduler._tracked.pop(request.request_id)
+        plan = scheduler._plan(state, 0, (len(prompt) - 1) // scheduler._chunk_tokens)
+        return {"load_chunks": plan.load_chunks, "resident": plan.resident} if plan is not None else None
+
+    def report_prefills(self, tokens, context, seconds, times):
+        """As if this engine had computed so fast."""
+        _, worker = self._sides()
+        return [bool(worker._spaces[0].report_prefill(tokens, context, seconds)) for _ in range(times)].count(True)
+
+    def step_idle(self):
+        self._step_idle()
+        return True
 
     def preemptions(self):
         return sum(m.value for m in self.llm.get_metrics() if m.name == "vllm:num_preemptions")

@@ -20,6 +20,22 @@ ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "TOKENIZERS_PARALLELISM": "false"}
 START_SECONDS = 400
+# CI starts at most so many engines: each costs a minute. Many cases share one.
+STARTS_MAX = 10
+BLOCK = 128
+AT_ONCE = 20
+# A machine that builds beside the tests must not turn a store or a load into a miss; what is counted are loads, so all
+# that is there is loaded.
+PATIENT = {"verify": "always", "plan": False, "store_seconds_max": 30.0, "load_seconds_max": 30.0,
+           "call_deadline": 5.0}
+_started = []
+
+
+def count_start(what):
+    _started.append(what)
+    assert len(_started) <= STARTS_MAX, f"one engine too many: {_started}"
+
+
 # A quiet machine starts an engine in about 40 s and answers in a second.
 ANSWER_SECONDS = 600
 
@@ -39,6 +55,7 @@ class Engine:
     """vLLM in a process; starts in the background: wait with ready()."""
 
     def __init__(self, folder, model, socket=None, options=None, env=None, **arguments):
+        count_start(model)
         arguments = {"max_model_len": 8192, "dtype": "float32", "seed": 0, **arguments}
         if socket is not None:
             arguments["kv_transfer_config"] = transfer_config(socket, **(options or {}))
@@ -123,6 +140,25 @@ def conversations(requests, documents=10, document_tokens=384, question_tokens=6
     return asked
 
 
+def in_batches(engine, prompts, fresh):
+    """20 requests at a time; each batch with vLLM's own cache emptied, if asked for."""
+    answers = []
+    for i in range(0, len(prompts), AT_ONCE):
+        batch = prompts[i:i + AT_ONCE]
+        answers += engine.fresh(batch) if fresh else engine.generate(batch)
+    return answers
+
+
+def delta(engine, before):
+    after = engine.do("counters")
+    return {name: after[name] - before.get(name, 0) for name in after}
+
+
+def full_chunks(tokens, block=BLOCK):
+    """What can hit of a prompt: all full chunks but the one with the last token."""
+    return (tokens - 1) // block * block
+
+
 def tokens_of(answers):
     return [answer["tokens"] for answer in answers]
 
@@ -133,14 +169,15 @@ class Server:
     def __init__(self, folder, model, socket, options=None, arguments=(), env=None):
         import socket as sockets
 
+        count_start(model)
         with sockets.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_path = pathlib.Path(folder) / "server.log"
-        command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model, "--served-model-name",
-                   "m", "--host", "127.0.0.1", "--port", str(self.port), "--enforce-eager", "--max-model-len", "8192",
-                   *arguments]
+        vllm = pathlib.Path(sys.executable).with_name("vllm")
+        command = [str(vllm), "serve", model, "--served-model-name", "m", "--host", "127.0.0.1", "--port",
+                   str(self.port), "--enforce-eager", "--max-model-len", "8192", *arguments]
         if socket is not None:
             command += ["--kv-transfer-config", json.dumps(transfer_config(socket, **(options or {})))]
         with open(self.log_path, "wb") as log:

@@ -71,6 +71,30 @@ def make(folder, name, dtype="bfloat16"):
     return str(target)
 
 
+def make_adapter(folder, name, seed, rank=8):
+    """A LoRA adapter of a model with made-up weights, large enough to change what it says."""
+    import torch
+    from safetensors.torch import save_file
+
+    shape = config(name)
+    generator = torch.Generator().manual_seed(seed)
+    head = shape.hidden_size // shape.num_attention_heads
+    targets = {"q_proj": shape.num_attention_heads * head, "v_proj": shape.num_key_value_heads * head}
+    weights = {}
+    for layer in range(shape.num_hidden_layers):
+        for target, out in targets.items():
+            at = f"base_model.model.model.layers.{layer}.self_attn.{target}"
+            weights[f"{at}.lora_A.weight"] = torch.randn((rank, shape.hidden_size), generator=generator) * 0.05
+            weights[f"{at}.lora_B.weight"] = torch.randn((out, rank), generator=generator) * 0.05
+    folder = pathlib.Path(folder)
+    folder.mkdir(exist_ok=True)
+    save_file(weights, folder / "adapter_model.safetensors")
+    (folder / "adapter_config.json").write_text(json.dumps({
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": 2 * rank, "lora_dropout": 0.0,
+        "bias": "none", "target_modules": sorted(targets), "base_model_name_or_path": name}))
+    return str(folder)
+
+
 if __name__ == "__main__":
     for wanted in sys.argv[2:] or ["tiny"]:
         print(make(sys.argv[1], wanted))

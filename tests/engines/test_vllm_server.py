@@ -1,4 +1,4 @@
-"""vLLM's OpenAI server in its own processes, and tensor parallel ranks. Two engine starts."""
+"""vLLM's OpenAI server (`vllm serve`) in its own processes, and tensor parallel ranks. Two engine starts."""
 import json
 import threading
 import time
@@ -7,9 +7,8 @@ import pytest
 
 
 import models
-from harness import Daemon, Engine, Server, complete_all, conversations, eventually, prompt, tokens_of
-
-BLOCK = 128
+from harness import (
+    AT_ONCE, BLOCK, Daemon, Engine, Server, complete_all, conversations, delta, eventually, prompt, tokens_of)
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +19,7 @@ def model(model_folder):
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory):
     """Not running yet."""
-    made = Daemon(tmp_path_factory.mktemp("daemon"), 'host.capacity = "256MiB"')
+    made = Daemon(tmp_path_factory.mktemp("daemon"), 'host.capacity = "64MiB"')
     yield made
     made.close()
 
@@ -80,35 +79,70 @@ def test_an_engine_without_a_daemon_works_and_attaches_when_it_comes(server, dae
     assert counted["misses_unavailable"] > 0
 
 
-def test_routers_hear_what_was_stored_in_vllms_own_format(server, daemon, events_port, right):
-    import msgspec
-    import zmq
+class Heard:
+    """What a router hears of the cache behind the engine's own."""
 
-    from vllm.distributed.kv_events import BlockStored, KVEventBatch
+    def __init__(self, port):
+        import msgspec
+        import zmq
 
-    if daemon.process is None:
-        daemon.start()
-    subscriber = zmq.Context.instance().socket(zmq.SUB)
-    subscriber.connect(f"tcp://127.0.0.1:{events_port}")
-    subscriber.setsockopt_string(zmq.SUBSCRIBE, "")
-    subscriber.setsockopt(zmq.RCVTIMEO, 500)
-    decoder = msgspec.msgpack.Decoder(type=KVEventBatch)
-    stored = []
+        from vllm.distributed.kv_events import KVEventBatch
 
-    def heard():
-        # A subscriber that joins late misses what was said before: asked again with another prompt.
-        complete_all(server.client(), [prompt(400 + len(stored) + time.monotonic_ns() % 1000, 3 * BLOCK + 1)])
+        self.socket = zmq.Context.instance().socket(zmq.SUB)
+        self.socket.connect(f"tcp://127.0.0.1:{port}")
+        self.socket.setsockopt_string(zmq.SUBSCRIBE, "")
+        self.socket.setsockopt(zmq.RCVTIMEO, 500)
+        self.nothing = zmq.Again
+        self.decoder = msgspec.msgpack.Decoder(type=KVEventBatch)
+        self.stored, self.removed = [], []
+
+    def listen(self):
+        from vllm.distributed.kv_events import BlockRemoved, BlockStored
+
         try:
             while True:
-                batch = decoder.decode(subscriber.recv_multipart()[-1])
-                stored.extend(e for e in batch.events if isinstance(e, BlockStored) and e.medium == "CPU")
-        except zmq.Again:
-            return len(stored) >= 3
+                for event in self.decoder.decode(self.socket.recv_multipart()[-1]).events:
+                    if getattr(event, "medium", None) == "CPU":
+                        (self.stored if isinstance(event, BlockStored) else self.removed).append(event)
+                        assert isinstance(event, (BlockStored, BlockRemoved))
+        except self.nothing:
+            return self
 
-    assert eventually(heard)
-    assert {(event.block_size, len(event.token_ids)) for event in stored} == {(BLOCK, BLOCK)}
-    assert any(event.parent_block_hash is None for event in stored)
-    subscriber.close()
+    def held(self):
+        """Hashes as a router keeps them: those stored and not removed since, by group."""
+        return {(e.group_idx, h) for e in self.stored for h in e.block_hashes} - {
+            (e.group_idx, h) for e in self.removed for h in e.block_hashes}
+
+
+def test_routers_hear_what_was_stored_and_evicted_in_vllms_own_format(server, daemon, events_port, right):
+    if daemon.process is None:
+        daemon.start()
+    heard = Heard(events_port)
+
+    def stored():
+        # A subscriber that joins late misses what was said before: asked again with another prompt.
+        complete_all(server.client(), [prompt(400 + len(heard.stored) + time.monotonic_ns() % 1000, 3 * BLOCK + 1)])
+        return len(heard.listen().stored) >= 3
+
+    assert eventually(stored)
+    assert {(event.block_size, len(event.token_ids)) for event in heard.stored} == {(BLOCK, BLOCK)}
+    assert any(event.parent_block_hash is None for event in heard.stored)
+    # One prompt, alone: then twice what host memory holds (128 chunks) comes over it.
+    heard.stored.clear(), heard.removed.clear()
+    complete_all(server.client(), [prompt(8000, 3 * BLOCK + 1)])
+    first = {h for e in heard.listen().stored for h in e.block_hashes}
+    assert len(first) == 3
+    complete_all(server.client(), [prompt(8001 + i, 16 * BLOCK + 1) for i in range(16)])
+
+    def taken_back():
+        complete_all(server.client(), [prompt(9000 + time.monotonic_ns() % 100000, 20)])  # events come with steps
+        heard.listen()
+        return first <= {h for e in heard.removed for h in e.block_hashes}
+
+    assert eventually(taken_back)
+    # What a router believes is what the daemon has, once it was looked at.
+    assert eventually(lambda: not taken_back() or len(heard.held()) <= 128)
+    heard.socket.close()
 
 
 def test_the_daemon_stopped_killed_and_restarted_under_the_server(server, daemon, asked, right):
@@ -131,17 +165,18 @@ def test_the_daemon_stopped_killed_and_restarted_under_the_server(server, daemon
     assert eventually(warm_again)
 
 
-def test_two_ranks_give_right_answers_and_one_that_fails_is_recomputed(daemon, server, tensor_parallel, asked, right):
+def test_two_ranks_give_right_answers_and_one_that_fails_is_recomputed(
+        tmp_path, daemon, server, tensor_parallel, asked, right):
     server.kill()
     engine = tensor_parallel.ready()
     assert eventually(lambda: engine.do("attached"))
-    cold = engine.fresh(asked[:20])
+    cold = engine.fresh(asked[:AT_ONCE])
     assert all(answer["finish"] == "length" for answer in cold)
     one = prompt(77, 7 * BLOCK + 50)
     (first,) = engine.fresh([one])
     (warm,) = engine.fresh([one])
     assert (warm["tokens"], warm["cached"]) == (first["tokens"], 7 * BLOCK)
-    assert tokens_of(engine.fresh(asked[:20])) == tokens_of(cold)
+    assert tokens_of(engine.fresh(asked[:AT_ONCE])) == tokens_of(cold)
     for shard in (0, 1):
         for position in (0, 3, 6):
             engine.do("damage", [position], shard=shard)
@@ -153,3 +188,17 @@ def test_two_ranks_give_right_answers_and_one_that_fails_is_recomputed(daemon, s
             (answer,) = engine.fresh([one])
             assert (answer["tokens"], answer["cached"]) == (first["tokens"], 7 * BLOCK), (shard, position)
             assert engine.do("counters")["chunks_failed"] == before
+    # Chunks of both ranks come up from NVMe.
+    (tmp_path / "disk").mkdir()
+    daemon.close()
+    daemon.configure(f'host.capacity = "32MiB"\nnvme.capacity = "512MiB"\nnvme.paths = ["{tmp_path / "disk"}"]')
+    daemon.start()
+    assert eventually(lambda: engine.do("attached"))
+    prompts = [prompt(6000 + i, 7 * BLOCK + 10) for i in range(25)]
+    cold = [engine.fresh([p])[0] for p in prompts]
+    before = engine.do("counters")
+    warm = [engine.fresh([p])[0] for p in prompts]
+    assert tokens_of(warm) == tokens_of(cold)
+    moved = delta(engine, before)
+    assert moved["chunks_prefetched"] > 0 and moved["chunks_failed"] == 0
+    assert sum(a["cached"] == 7 * BLOCK for a in warm) > len(prompts) // 2

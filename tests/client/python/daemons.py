@@ -17,13 +17,17 @@ class Daemon:
         self.folder = pathlib.Path(folder)
         self.socket = str(self.folder / "kvtier.sock")
         self.config = self.folder / "kvtier.toml"
+        self.process = None
+        self.configure(more, keep)
+
+    def configure(self, more, keep=False):
+        """For its next start."""
         capacity = "" if "host.capacity" in more else 'host.capacity = "64MiB"\n'
         (self.folder / "state").mkdir(exist_ok=True)
         more += f'\ndaemon.state_directory = "{self.folder / "state"}"'
         more += f'\ndaemon.keep = "{"holder" if keep else "off"}"'
         self.config.write_text(
             f'daemon.socket = "{self.socket}"\nhost.segment_bytes_min = "1MiB"\n{capacity}{more}\n')
-        self.process = None
 
     def start(self):
         # Its log goes to a file: a pipe that nobody reads would stop it.

@@ -189,5 +189,37 @@ TEST(PrefillCost, ALiarIsOutvotedAChangeIsFollowed) {
   EXPECT_NEAR(cost.fit(kSecond).seconds(2000, 0) / truth.seconds(2000, 0), 10, 1);
 }
 
+TEST(PrefillCost, AFewReportsAlikeDoNotMakeItACostOfTheCall) {
+  // Prefills of a busy machine: lengths that hardly differ, times that scatter more than they do.
+  std::mt19937 random(5);
+  std::uniform_real_distribution<double> scatter(0.7, 1.4);
+  const PrefillCost::Fit truth = {120e-6, 80e-9, 1e-3};
+  for (int round = 0; round < 100; ++round) {
+    PrefillCost cost;
+    cost.assume(100e-6);
+    ASSERT_TRUE(cost.describe(1.2e7, 8e3, 3e11));  // the machine is three times slower than it said
+    for (int i = 0; i < 6; ++i) {
+      const uint64_t tokens = 300 + random() % 100;
+      cost.report(kSecond, tokens, 0, truth.seconds(tokens, 0) * scatter(random));
+      const auto fit = cost.fit(kSecond);
+      EXPECT_GT(fit.seconds(680, 0), 1.5 * fit.seconds(40, 0)) << i;
+      EXPECT_NEAR(fit.seconds(340, 0) / truth.seconds(340, 0), 1, 0.45) << i;
+    }
+  }
+}
+
+TEST(PrefillCost, AMachineThatIsAnotherOneTwiceIsFollowedTwice) {
+  PrefillCost cost;
+  cost.assume(120e-6);
+  const auto follow = [&](double per_token) {
+    for (uint64_t i = 0; i < 100; ++i) {
+      const uint64_t tokens = 500 + 50 * (i % 8);
+      cost.report(kSecond, tokens, 0, per_token * static_cast<double>(tokens));
+    }
+    EXPECT_NEAR(cost.fit(kSecond).seconds(1000, 0) / (1000 * per_token), 1, 0.1) << per_token;
+  };
+  for (const double per_token : {120e-6, 1e-8, 90e-6, 2e-8, 1e-3}) follow(per_token);
+}
+
 }  // namespace
 }  // namespace kvtier::daemon

@@ -22,6 +22,7 @@ from vllm.logger import init_logger
 from vllm.v1.metrics.cache_hit_source import CacheHitSource
 
 from . import namespace, seed
+from .costs import ModelCosts
 from .messages import StepMetadata, WorkerReport
 from .options import Options
 from .scheduler import Scheduler
@@ -125,15 +126,16 @@ class KvTierConnector(KVConnectorBase_V1, SupportsHMA):
             if hashed != block:
                 raise ValueError(f"hashes every {hashed} tokens with blocks of {block} are not supported")
             events = config.kv_events_config is not None and config.kv_events_config.enable_kv_cache_events
-            self._scheduler = Scheduler(self._session, spaces, windows, options, block, events)
+            self._scheduler = Scheduler(
+                self._session, spaces, windows, options, block, config.scheduler_config.max_num_batched_tokens, events)
         else:
-            self._worker = Worker(spaces, windows, options, rank == 0)
+            # One rank reports for all.
+            costs = ModelCosts(self._session, spaces, config) if rank == 0 else None
+            self._worker = Worker(spaces, windows, options, costs)
         threading.Thread(
-            target=self._greet, args=(self._session, specs[0], side, scheduling), name="kvtier-attach",
-            daemon=True).start()
+            target=self._greet, args=(self._session, specs[0], side), name="kvtier-attach", daemon=True).start()
 
-    @staticmethod
-    def _greet(session: kvtier.Session, spec: kvtier.SpaceSpec, side: str, scheduling: bool) -> None:
+    def _greet(self, session: kvtier.Session, spec: kvtier.SpaceSpec, side: str) -> None:
         """Says when the daemon is there, and whether other engines hash as this one does."""
         try:
             status = session.wait_attached(2.0)
@@ -144,8 +146,10 @@ class KvTierConnector(KVConnectorBase_V1, SupportsHMA):
                 pass
             logger.info("kvtier: %s attached; chunks of %d tokens, %d bytes, as %s", side, spec.tokens_per_chunk,
                         spec.chunk_bytes, spec.model)
-            if scheduling:
+            if self._scheduler is not None:
                 seed.check(session, spec, logger)
+            if self._worker is not None:
+                self._worker.tell_costs()
         except kvtier.Error:
             pass  # closed while waiting
 
@@ -201,6 +205,13 @@ class KvTierConnector(KVConnectorBase_V1, SupportsHMA):
             self, request: Any, block_ids: tuple[list[int], ...]) -> tuple[bool, Optional[dict[str, Any]]]:
         assert self._scheduler is not None
         return self._scheduler.finished(request, block_ids), None
+
+    def has_pending_block_frees(self) -> bool:
+        return self._scheduler is not None and self._scheduler.holds_blocks
+
+    def has_pending_push_work(self) -> bool:
+        # Steps go on until the blocks that are held for stores are free again.
+        return self._off is None and self.has_pending_block_frees()
 
     @_guarded(lambda: ())
     def take_events(self) -> Iterable[Any]:

@@ -137,6 +137,14 @@ def shard_count(config: Any) -> int:
     return config.parallel_config.world_size
 
 
+def space_of_rank(spec: kvtier.SpaceSpec, rank: int) -> kvtier.SpaceSpec:
+    """The same groups of layers, of another rank."""
+    return kvtier.SpaceSpec(
+        spec.model, tokens_per_chunk=spec.tokens_per_chunk, chunk_bytes=spec.chunk_bytes, dtype=spec.dtype,
+        layout=spec.layout, isa=spec.isa, layers=spec.layers, kv_heads=spec.kv_heads, head_dim=spec.head_dim,
+        shard=rank, shards=spec.shards)
+
+
 def space_spec(config: Any, kv_cache_config: Any, group: int, fingerprint: str, shard: int,
                blocks_per_chunk: int) -> kvtier.SpaceSpec:
     """Of one group of layers and one rank. All groups of a model share their keys."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+STORES = ("eager", "lazy", "off")
+
 
 @dataclass(frozen=True)
 class Options:
     socket: str = ""  # the daemon's attach socket; empty: found as every client finds it
     model_fingerprint: str = ""  # names the weights; empty: read from the model's files
     blocks_per_chunk: int = 1  # engine blocks that make a chunk, 1 .. 64
-    store: bool = True  # false: only load what others stored
+    store: str = "eager"  # when it was computed; lazy: when vLLM is about to evict it; off: only load
     load: bool = True  # false: only store
     plan: bool = True  # ask the planner how much of a hit pays; false: load all of it
     load_tokens_min: int = 1  # a hit below this is not loaded
@@ -39,4 +41,6 @@ class Options:
         options = cls(**extra)
         if not 1 <= options.blocks_per_chunk <= 64:
             raise ValueError(f"kvtier: blocks_per_chunk is {options.blocks_per_chunk}; due is 1 .. 64")
+        if options.store not in STORES:
+            raise ValueError(f"kvtier: store is '{options.store}'; due is one of {', '.join(STORES)}")
         return options

@@ -6,9 +6,10 @@ their own, have loaded it. Chunks in a lower tier are brought up first, by threa
 at each step; after a deadline they are computed.
 
 KV is stored one step after it was computed, when the step is known to be good: what was computed behind a load
-that failed is never stored, on any rank. A model with several groups of layers (full attention, sliding windows)
-has a space each. There, loads never run within a step, so a step cannot turn out bad, and KV is stored right after
-it: blocks that leave a window are gone one step later. Of a window's layers a hit needs only the last window.
+that failed is never stored, on any rank. Lazily (lazy.py), it is stored when vLLM is about to evict it. A model with
+several groups of layers (full attention, sliding windows) has a space each. There, loads never run within a step, so
+a step cannot turn out bad, and KV is stored right after it: blocks that leave a window are gone one step later. Of a
+window's layers a hit needs only the last window.
 """
 from __future__ import annotations
 
@@ -21,6 +22,9 @@ from typing import TYPE_CHECKING, Any, Optional
 
 import kvtier
 
+from .events import Announced, Announcer, Stored
+from .groups import Groups
+from .lazy import LazyStores
 from .messages import Load, Prefill, StepMetadata, Store, WorkerReport
 from .namespace import folder_fingerprint
 from .options import Options
@@ -33,7 +37,6 @@ _COUNTED_MISSES = ("unavailable", "absent", "lower", "shard")
 # Each waits for the daemon; the devices' queues are the daemon's to fill.
 _PREFETCH_THREADS = 4
 _PREFETCHES_MAX = 64
-_GROUP_TRIES = 16  # ends of a prefix that are tried when groups hold different parts of it
 _PREFILL_TOKENS_MIN = 64  # shorter ones measure overhead
 
 
@@ -56,43 +59,41 @@ class Tracked:
     suspect: set[tuple[int, int]] = field(default_factory=set)
     plan: Optional[kvtier.Plan] = None  # the latest
     load_began: float = 0.0
-    prefetch: Optional[int] = None  # under way
+    prefetch: set[int] = field(default_factory=set)  # under way
     prefetch_until: float = 0.0  # waited for; 0: none was begun yet
     stored: list[int] = field(default_factory=list)  # by group: chunks before it are taken care of
-    stores: set[int] = field(default_factory=set)  # under way
+    stores: set[int] = field(default_factory=set)  # under way, of blocks that the request has
+    announced: dict[int, Announced] = field(default_factory=dict)  # by group
 
 
 @dataclass
 class OpenStore:
-    request: str
+    state: Tracked
     group: int
-    hashes: list[bytes]  # of the chunks, vLLM's own
-    parents: list[Optional[bytes]]
-    tokens: list[list[int]]
-    chunks: list[int]
-    lora_name: Optional[str]
+    said: Optional[Stored]  # as an event will
     ranks: int = 0
     held: Optional[frozenset[int]] = None
 
 
 class Scheduler:
     def __init__(self, session: kvtier.Session, spaces: list[kvtier.Space], windows: list[Optional[int]],
-                 options: Options, block_size: int, events: bool) -> None:
-        """spaces, windows: by group of layers; a window in tokens, None for full attention."""
+                 options: Options, block_size: int, step_tokens: int, events: bool) -> None:
+        """spaces, windows: by group of layers; a window in tokens, None for full attention. step_tokens: the most that
+        a step computes."""
         self._session = session
         self._spaces = spaces
         self._windows = windows
-        # The group that says how far a prefix reaches; those with windows only shorten it.
-        self._main = windows.index(None) if None in windows else 0
-        self._whole = windows == [None]  # one group, which keeps every block
-        space = self._space = spaces[self._main]
+        self._groups = Groups(session, spaces, windows)
+        self._main = self._groups.main
+        self._whole = self._groups.whole
+        space = self._space = self._groups.space
         self._options = options
         self._per_chunk = options.blocks_per_chunk
         self._block_size = block_size
         self._chunk_tokens = block_size * options.blocks_per_chunk
         self._ranks = space.spec.shards
-        self._events_wanted = events
-        self._events: list[Any] = []
+        self._step_blocks = -(-step_tokens // block_size)
+        self._announcer = Announcer(session, spaces, windows, self._chunk_tokens) if events else None
         self._tracked: dict[str, Tracked] = {}
         self._open_stores: dict[int, OpenStore] = {}
         self._window_stores: set[int] = set()  # of these, whose blocks may be freed while the request runs
@@ -101,6 +102,7 @@ class Scheduler:
         self._finishing: list[str] = []
         self._final_stores: list[Store] = []
         self._kv_cache_manager: Any = None
+        self._lazy: Optional[LazyStores] = None  # none: what vLLM frees is gone
         self._lora_digests: dict[str, tuple[float, bytes]] = {}
         self._load_rate = 2e9  # bytes a second, until measured
         self._prefetcher = kvtier.Mover(jobs_max=_PREFETCHES_MAX, bytes_max=1 << 40, threads=_PREFETCH_THREADS)
@@ -109,6 +111,10 @@ class Scheduler:
 
     def bind(self, kv_cache_manager: Any) -> None:
         self._kv_cache_manager = kv_cache_manager
+        pool = kv_cache_manager.block_pool
+        if self._whole and pool.enable_caching:
+            ahead = max(2 * self._step_blocks, 2 * self._per_chunk)
+            self._lazy = LazyStores(pool, min(ahead, pool.num_gpu_blocks // 2))
 
     # Keys
 
@@ -156,7 +162,7 @@ class Scheduler:
     def on_new_request(self, request: Request) -> None:
         state = Tracked(request, self._lora_digest(request))
         self._tracked[request.request_id] = state
-        if request.prompt_token_ids is not None and (self._options.load or self._options.store):
+        if request.prompt_token_ids is not None and (self._options.load or self._options.store != "off"):
             self._chain(state)  # here and not while scheduling: a long prompt takes its time
 
     def matched_tokens(self, request: Request, computed: int) -> tuple[Optional[int], bool]:
@@ -180,8 +186,7 @@ class Scheduler:
             state.asked = True
             self.stats.add("tokens_asked", (chunks - first) * self._chunk_tokens)
         match = self._match(state, first, chunks - first)
-        if match is not None and match.chunks_lower and self._begin_prefetch(state, match, first):
-            state.promise = [match]  # what is here stays here until then
+        if match is not None and self._begin_prefetch(state, match, first, chunks):
             return None, False
         if match is None:
             self.stats.add("misses_unavailable")
@@ -192,9 +197,9 @@ class Scheduler:
         count, promise = match.chunks, [match]
         if not self._whole:
             end = first + count
-            if self._windows[self._main] is not None:
-                end = self._last_cached(state, first, first + chunks)
-            count, promise = self._match_groups(state, first, end)
+            if self._groups.only_windows:
+                end = self._groups.last_cached(state.chains, first, first + chunks)
+            count, promise = self._groups.match(state.chains, first, end)
         tokens = count * self._chunk_tokens
         if count == 0 or tokens < self._options.load_tokens_min:
             return 0, False
@@ -202,44 +207,6 @@ class Scheduler:
         seconds = count * self._space.spec.chunk_bytes / self._load_rate
         # With several groups or windows, loads never run within a step (see above).
         return tokens, not self._whole or seconds > self._options.async_load_seconds
-
-    def _window_start(self, group: int, first: int, end: int) -> int:
-        """The first chunk of [first, end) that this group needs to go on at `end`."""
-        window = self._windows[group]
-        if window is None:
-            return first
-        return max(first, (end * self._chunk_tokens - window + 1) // self._chunk_tokens)
-
-    def _last_cached(self, state: Tracked, first: int, end: int) -> int:
-        """Behind the last chunk of [first, end) that is cached, where all groups have windows."""
-        at = last = first
-        while at < end:
-            present = self._space.lookup(state.chain, at).chunks if state.chain is not None else 0
-            last = at + present if present else last
-            at += present or 1
-        return min(last, end)
-
-    def _match_groups(self, state: Tracked, first: int, end: int) -> tuple[int, list[kvtier.Match]]:
-        """The longest prefix up to `end` of which all groups have what they need, leased."""
-        for _ in range(_GROUP_TRIES):
-            promise: list[kvtier.Match] = []
-            reach = end
-            for group, space in enumerate(self._spaces):
-                start = self._window_start(group, first, end)
-                chain = state.chains[group]
-                if chain is None:
-                    return 0, []
-                match = space.match(chain, first=start, chunks_max=end - start, touch=group == self._main)
-                promise.append(match)
-                if match.chunks < end - start:
-                    # What ends here: a hole of this group. Before it, its chunks may do.
-                    reach = min(reach, start + match.chunks, end - 1)
-            if reach == end:
-                return end - first, promise
-            if reach <= first:
-                break
-            end = reach
-        return 0, []
 
     def _match(self, state: Tracked, first: int, chunks: int) -> Optional[kvtier.Match]:
         chain = self._chain(state)
@@ -273,31 +240,41 @@ class Scheduler:
             state.plan = None
         return state.plan
 
-    def _begin_prefetch(self, state: Tracked, match: kvtier.Match, first: int) -> bool:
-        """Asks for the chunks of a lower tier behind the match, once a request. Until when it is worth waiting for
-        is the planner's to say."""
+    def _begin_prefetch(self, state: Tracked, match: kvtier.Match, first: int, chunks: int) -> bool:
+        """Asks for what all groups and ranks need and have in a lower tier, once a request; what is here is held
+        until then. Until when it is worth waiting for is the planner's to say."""
         if state.prefetch_until or state.chain is None:
             return False
-        seconds = self._load_deadline(state, first)
-        at = first + match.chunks
-        state.prefetch = self._prefetcher.submit_prefetch(
-            self._space, state.chain, at, match.chunks_lower, seconds)
-        if state.prefetch is None:
+        if self._whole and match.ended not in ("lower", "shard"):
             return False
-        self._prefetching.add(state.prefetch)
+        # What the planner wants of the group that says how far a prefix reaches; of windows, whatever there is.
+        most = first + (chunks if match.ended == "shard" else match.chunks + match.chunks_lower)
+        if self._groups.only_windows:
+            most = self._groups.last_cached(state.chains, first, first + chunks)
+        end = self._groups.reach(state.chains, first, most)
+        seconds = self._load_deadline(state, first)
+        held, missing = self._groups.lacking(state.chains, first, end)
+        for space, chain, at, count in missing:
+            job = self._prefetcher.submit_prefetch(space, chain, at, count, seconds)
+            if job is not None:
+                state.prefetch.add(job)
+        if not state.prefetch:
+            return False
+        state.promise = held
+        self._prefetching |= state.prefetch
         state.prefetch_until = time.monotonic() + seconds
         self.stats.add("prefetches")
         return True
 
     def _prefetch_running(self, state: Tracked) -> bool:
-        if state.prefetch is None:
+        if not state.prefetch:
             return False
         for completion in self._prefetcher.poll():
             self._prefetching.discard(completion.id)
             self.stats.add("chunks_prefetched", completion.chunks)
-        if state.prefetch in self._prefetching and time.monotonic() < state.prefetch_until:
+        if state.prefetch & self._prefetching and time.monotonic() < state.prefetch_until:
             return True
-        state.prefetch = None
+        state.prefetch = set()
         return False
 
     def allocated(self, request: Request, blocks: Any, tokens: int) -> None:
@@ -309,7 +286,7 @@ class Scheduler:
         hashes, seconds = self._hashes(state, 0, end), self._load_deadline(state, state.first)
         per = self._per_chunk
         for group, block_ids in enumerate(blocks.get_block_ids()):
-            first = self._window_start(group, state.first, end)
+            first = self._groups.window_start(group, state.first, end)
             while first < end and 0 in block_ids[first * per:(first + 1) * per]:
                 first += 1  # no block was given to it: out of the window
             if first < end:
@@ -353,12 +330,13 @@ class Scheduler:
         settled = not any(s.loads and not s.loads[0].asynchronous for s in self._tracked.values())
         meta.fence.extend(self._window_stores)
         for name, state in self._tracked.items():
-            if not state.loads and state.prefetch is None:
+            if not state.loads and not state.prefetch:
                 state.promise = []  # a promise that was not taken up is asked for again
             if state.request.status.name == "PREEMPTED":
                 meta.fence.extend(state.stores)
-            elif settled and not state.loads and self._options.store:
+            elif settled and not state.loads and self._options.store != "off":
                 self._store_computed(state, scheduled.get(name, 0), meta.stores)
+        self._store_evicted(meta.stores)
         meta.prefill = self._prefill(output, meta)
         return meta
 
@@ -368,7 +346,26 @@ class Scheduler:
         self._loads, self._finishing = [], []
         for load in meta.loads:
             load.asynchronous = load.request not in output.num_scheduled_tokens
+        if self._lazy is not None:
+            self._lazy.end_all()  # the fence keeps them until they were read
         return meta
+
+    def _store_evicted(self, into: list[Store]) -> None:
+        """What vLLM will soon have given away, of stores that are lazy."""
+        if self._lazy is None:
+            return
+        self.stats.add("chunks_evicted", self._lazy.take_evicted())
+        for note in self._lazy.due():
+            state = note.state
+            if self._missing(state, 0, note.chunk, note.chunk + 1):
+                store = self._store(state, 0, [note.chunk], note.blocks)
+                self._lazy.hold(store.number, note.blocks)
+                into.append(store)
+
+    @property
+    def holds_blocks(self) -> bool:
+        """Free ones, which come back when they are stored."""
+        return self._lazy is not None and self._lazy.holding
 
     def _store_computed(self, state: Tracked, scheduled: int, into: list[Store]) -> None:
         request = state.request
@@ -388,12 +385,19 @@ class Scheduler:
             reach = min(end, len(ids) // per)
             if reach <= state.stored[group]:
                 continue
-            chunks = self._missing(state, group, state.stored[group], reach)
-            state.stored[group] = reach
+            lazy = self._lazy if self._options.store == "lazy" else None
+            first, state.stored[group] = state.stored[group], reach
+            if lazy is not None and all([
+                    lazy.note(state, chunk, ids[chunk * per:(chunk + 1) * per]) for chunk in range(first, reach)]):
+                continue
+            chunks = self._missing(state, group, first, reach)
             # Block 0 is none: it was out of the window before it was stored.
             chunks = [chunk for chunk in chunks if 0 not in ids[chunk * per:(chunk + 1) * per]]
             if chunks:
-                into.append(self._store(state, group, chunks, ids))
+                store = self._store(
+                    state, group, chunks, [block for chunk in chunks for block in ids[chunk * per:(chunk + 1) * per]])
+                state.stores.add(store.number)
+                into.append(store)
 
     def _missing(self, state: Tracked, group: int, first: int, end: int) -> list[int]:
         """Chunks of [first, end) that are not cached. Advice; without a daemon, none: nothing can be stored."""
@@ -416,24 +420,23 @@ class Scheduler:
         self.stats.add("chunks_present", end - first - len(missing))
         return missing
 
-    def _store(self, state: Tracked, group: int, chunks: list[int], block_ids: list[int]) -> Store:
+    def _store(self, state: Tracked, group: int, chunks: list[int], blocks: list[int]) -> Store:
         self._last_store += 1
         request, end = state.request, chunks[-1] + 1
         per, tokens = self._per_chunk, self._chunk_tokens
-        blocks = [block for chunk in chunks for block in block_ids[chunk * per:(chunk + 1) * per]]
         store = Store(self._last_store, request.request_id, group, self._hashes(state, 0, end),
                       list(request.all_token_ids[:end * tokens]), chunks, blocks)
-        state.stores.add(store.number)
         if self._windows[group] is not None:
             self._window_stores.add(store.number)
-        known = OpenStore(request.request_id, group, [], [], [], chunks, None)
-        if self._events_wanted:
+        said = None
+        if self._announcer is not None:
             hashes = request.block_hashes
-            known.hashes = [hashes[(chunk + 1) * per - 1] for chunk in chunks]
-            known.parents = [hashes[chunk * per - 1] if chunk else None for chunk in chunks]
-            known.tokens = [store.tokens[chunk * tokens:(chunk + 1) * tokens] for chunk in chunks]
-            known.lora_name = request.lora_request.lora_name if request.lora_request else None
-        self._open_stores[store.number] = known
+            said = Stored(
+                chunks, [hashes[(chunk + 1) * per - 1] for chunk in chunks],
+                [hashes[chunk * per - 1] if chunk else None for chunk in chunks],
+                [store.tokens[chunk * tokens:(chunk + 1) * tokens] for chunk in chunks],
+                request.lora_request.lora_name if request.lora_request else None)
+        self._open_stores[store.number] = OpenStore(state, group, said)
         return store
 
     def _prefill(self, output: Any, meta: StepMetadata) -> Optional[Prefill]:
@@ -483,30 +486,21 @@ class Scheduler:
                 continue
             del self._open_stores[number]
             self._window_stores.discard(number)
-            state = self._tracked.get(known.request)
-            if state is not None:
-                state.stores.discard(number)
-            if self._events_wanted:
-                self._announce(known)
+            known.state.stores.discard(number)
+            if self._lazy is not None:
+                self._lazy.ended(number)
+            if self._announcer is not None and known.said is not None:
+                self._announce(self._announcer, known)
 
-    def _announce(self, known: OpenStore) -> None:
-        from vllm.distributed.kv_events import MEDIUM_CPU, BlockStored
-        from vllm.v1.core.kv_cache_utils import maybe_convert_block_hash as external
-
-        for i, chunk in enumerate(known.chunks):
-            if known.held is None or chunk not in known.held:
-                continue
-            parent = known.parents[i]
-            self._events.append(BlockStored(
-                block_hashes=[external(known.hashes[i])],
-                parent_block_hash=None if parent is None else external(parent),
-                token_ids=known.tokens[i], block_size=self._chunk_tokens, lora_id=None,
-                medium=MEDIUM_CPU, lora_name=known.lora_name, group_idx=known.group,
-                kv_cache_spec_sliding_window=self._windows[known.group]))
+    def _announce(self, announcer: Announcer, known: OpenStore) -> None:
+        state, group = known.state, known.group
+        announced = state.announced.setdefault(group, Announced(group))
+        announced.chain = state.chains[group] if state.chains else announced.chain
+        if known.held and announced.chain is not None:
+            announcer.stored(announced, known.said, known.held)
 
     def take_events(self) -> Iterable[Any]:
-        taken, self._events = self._events, []
-        return taken
+        return self._announcer.take() if self._announcer is not None else ()
 
     # Requests go
 
@@ -518,7 +512,7 @@ class Scheduler:
         self._loads = [load for load in self._loads if load.request != request.request_id]
         # A request that comes to its own end did so on good KV: vLLM leaves out those whose loads failed, before.
         settled = not state.loads or request.status.name in ("FINISHED_STOPPED", "FINISHED_LENGTH_CAPPED")
-        if settled and state.stored and self._options.store:
+        if settled and state.stored and self._options.store != "off":
             computed = request.num_computed_tokens - request.num_in_flight_tokens
             end = min(computed // self._chunk_tokens, len(request.block_hashes) // self._per_chunk)
             self._store_up_to(state, end, block_ids, self._final_stores)

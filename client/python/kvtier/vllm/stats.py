@@ -20,6 +20,7 @@ COUNTERS = {
     "chunks_present": "chunks that were to be stored and were there already",
     "chunks_refused": "chunks that the daemon had no room for, declined, or did not take in time",
     "chunks_dropped": "chunks not stored because too many stores were under way",
+    "chunks_evicted": "chunks that vLLM evicted before they were stored, where stores are lazy",
     "store_bytes": "bytes stored",
     "store_seconds": "seconds spent storing, beside the engine's steps",
     "misses_unavailable": "look-ups without a daemon",

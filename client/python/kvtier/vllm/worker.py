@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 import kvtier
 
+from .costs import ModelCosts
 from .messages import Load, StepMetadata, Store, WorkerReport
 from .options import Options
 from .stats import KvTierStats
@@ -42,12 +43,13 @@ def paged_layout(tensors: list[torch.Tensor], num_blocks: int) -> kvtier.PagedLa
 
 class Worker:
     def __init__(self, spaces: list[kvtier.Space], windows: list[Optional[int]], options: Options,
-                 first_rank: bool) -> None:
-        """spaces, windows: by group of layers; a window in tokens, None for full attention."""
+                 costs: Optional[ModelCosts]) -> None:
+        """spaces, windows: by group of layers; a window in tokens, None for full attention. costs: of the rank that
+        reports them."""
         self._spaces = spaces
         self._whole = windows == [None]
         self._options = options
-        self._first_rank = first_rank
+        self._costs = costs
         self._mover = kvtier.Mover(
             jobs_max=max(1, options.store_queue_jobs), bytes_max=options.store_queue_bytes)
         self._layouts: list[kvtier.PagedLayout] = []  # by group; none: the memory cannot be used
@@ -74,6 +76,13 @@ class Worker:
             if layout.block_bytes != due:
                 raise ValueError(f"a block has {layout.block_bytes} bytes where {due} were announced")
         self._layouts, self._memory = layouts, groups
+        if self._costs is not None:
+            self._costs.measure()
+            self._costs.tell()
+
+    def tell_costs(self) -> None:
+        if self._costs is not None:
+            self._costs.tell()
 
     # A step begins
 
@@ -83,6 +92,7 @@ class Worker:
         jobs = [self._job_of_store[number] for number in meta.fence if number in self._job_of_store]
         if jobs:
             self._mover.wait(jobs)  # ends by the stores' own deadlines
+        self.tell_costs()  # to a daemon that came back
         self._began = time.monotonic() if meta.prefill else None
 
     def load(self, meta: StepMetadata) -> None:
@@ -155,7 +165,7 @@ class Worker:
     # A step ends
 
     def save(self, meta: StepMetadata) -> None:
-        if meta.prefill is not None and self._began is not None and self._first_rank:
+        if meta.prefill is not None and self._began is not None and self._costs is not None:
             seconds = time.monotonic() - self._began
             for space in self._spaces:
                 space.report_prefill(meta.prefill.tokens, meta.prefill.context, seconds)
