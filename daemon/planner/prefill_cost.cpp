@@ -15,7 +15,7 @@ constexpr std::array<double, 3> kUnits = {1e-4, 1e-9, 1e-3};
 // A pull towards what was assumed, in the proportion of its parts: all that a first report says is
 // how fast the machine is, not what depends on the length. A thousandth once there are many.
 constexpr double kRidge = 1e-3;
-constexpr double kProportion = 4;  // over the square of the reports' weight
+constexpr double kProportion = 4;  // over the square of how many reports there are
 
 std::array<double, 3> features(uint64_t tokens, uint64_t context) {
   const auto n = static_cast<double>(tokens);
@@ -86,7 +86,6 @@ bool PrefillCost::report(uint64_t now_ns, uint64_t tokens, uint64_t context, dou
     rights_ = {};
     samples_ = 0;
     outliers_ = 0;
-    weight_ = 0;
   }
   double weight = 1;
   if (samples_ >= 4) {
@@ -97,7 +96,7 @@ bool PrefillCost::report(uint64_t now_ns, uint64_t tokens, uint64_t context, dou
     if (outliers_ == kOutliersMax + 1) {  // the engine, or its machine, is another one
       sums_ = {};
       rights_ = {};
-      weight_ = 0;
+      samples_ = 0;
       outliers_ = 0;
     }
   }
@@ -115,7 +114,6 @@ void PrefillCost::add(const Row& row, double target, double weight) {
     for (size_t j = 0; j < 3; ++j) sums_[i][j] = kForget * sums_[i][j] + weight * row[i] * row[j];
     rights_[i] = kForget * rights_[i] + weight * row[i] * target;
   }
-  weight_ = kForget * weight_ + weight;
 }
 
 void PrefillCost::solve() {
@@ -130,8 +128,9 @@ void PrefillCost::solve() {
   }
   const double multiple = square > 0 ? product / square : 0;
   for (double& one : wanted) one *= multiple;
+  const auto count = static_cast<double>(samples_);
   const double strength =
-      multiple > 0 ? std::max(kRidge, kProportion / (weight_ * weight_ + 1e-9)) : kRidge;
+      multiple > 0 ? std::max(kRidge, kProportion / (count * count + 1e-9)) : kRidge;
   auto sums = sums_;
   auto rights = rights_;
   for (size_t i = 0; i < 3; ++i) {

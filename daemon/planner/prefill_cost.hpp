@@ -57,7 +57,6 @@ class PrefillCost {
   uint64_t reported_ns_ = 0;
   uint64_t refused_ = 0;
   uint32_t outliers_ = 0;
-  double weight_ = 0;  // of the reports in the sums
 };
 
 }  // namespace kvtier::daemon
