@@ -92,6 +92,7 @@ class Scheduler:
         self._block_size = block_size
         self._chunk_tokens = block_size * options.blocks_per_chunk
         self._ranks = space.spec.shards
+        self._chunk_bytes = space.spec.chunk_bytes  # the spec is a copy each time
         self._step_blocks = -(-step_tokens // block_size)
         self._announcer = Announcer(session, spaces, windows, self._chunk_tokens) if events else None
         self._tracked: dict[str, Tracked] = {}
@@ -178,7 +179,8 @@ class Scheduler:
         # One token must be left to compute: its logits are wanted.
         chunks = (request.num_tokens - 1) // self._chunk_tokens
         # What failed is computed, and not tried again: vLLM may ask anew before the daemon has dropped it.
-        chunks = min([chunks, *(chunk for group, chunk in state.suspect if group == self._main)])
+        if state.suspect:
+            chunks = min([chunks, *(chunk for group, chunk in state.suspect if group == self._main)])
         if (not self._options.load or state.failed or request.skip_reading_prefix_cache or chunks <= first
                 or computed % self._chunk_tokens):
             return 0, False
@@ -191,9 +193,9 @@ class Scheduler:
         if match is None:
             self.stats.add("misses_unavailable")
             return 0, False
-        if match.ended != "none":
-            reason = match.ended if match.ended in _COUNTED_MISSES else "other"
-            self.stats.add(f"misses_{reason}")
+        ended = match.ended
+        if ended != "none":
+            self.stats.add(f"misses_{ended if ended in _COUNTED_MISSES else 'other'}")
         count, promise = match.chunks, [match]
         if not self._whole:
             end = first + count
@@ -204,7 +206,7 @@ class Scheduler:
         if count == 0 or tokens < self._options.load_tokens_min:
             return 0, False
         state.promise, state.first, state.promised = promise, first, count
-        seconds = count * self._space.spec.chunk_bytes / self._load_rate
+        seconds = count * self._chunk_bytes / self._load_rate
         # With several groups or windows, loads never run within a step (see above).
         return tokens, not self._whole or seconds > self._options.async_load_seconds
 
