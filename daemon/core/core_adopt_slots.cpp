@@ -5,6 +5,7 @@
 #include "daemon/core/adoption.hpp"
 #include "daemon/core/core.hpp"
 #include "daemon/log/log.hpp"
+#include "daemon/memory/kill_point.hpp"
 
 namespace kvtier::daemon {
 
@@ -28,6 +29,7 @@ void Core::adopt_slots(Adoption& adoption) {
     });
     publish_adopted(adoption, *tenant);
   }
+  kill_point("adopt.adopted");
   host_->each_segment([&](Segment& segment) { host_->settle(segment); });
 }
 
@@ -157,6 +159,7 @@ void Core::publish_adopted(Adoption& adoption, Tenant& tenant) {
     policy_of(tenant, slot_bytes)
         .inserted(chunk.slot, {record.key, record.position, facts.tokens, record.payload_bytes});
     rechecks_.push_back({chunk.slot, record.generation});
+    kill_point("adopt.published");
   }
 }
 

@@ -7,6 +7,8 @@
 #include <cinttypes>
 #include <cstdio>
 
+#include "daemon/memory/kill_point.hpp"
+
 namespace kvtier::daemon {
 namespace {
 
@@ -115,7 +117,9 @@ Status Ledger::space(const SpaceRow& row) {
 Status Ledger::segment(const SegmentRow& row, const Fd& memory) {
   if (manifest_ == nullptr) return {};
   if (Status kept = hand_over(segment_name(row.uid), memory); !kept) return kept;
+  kill_point("keep.segment_handed_over");
   const uint32_t number = manifest_->segments.add(row);
+  kill_point("keep.segment_recorded");
   if (number == UINT32_MAX) {
     keeper_->forget(segment_name(row.uid));
     return table_full("segment");

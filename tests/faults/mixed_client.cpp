@@ -107,10 +107,26 @@ void MixedClient::request(const Shape& shape) {
   if (!chain.ok()) return fail("derive", chain.error().message());
   increase(record_.requests, 1);
   increase(record_.chunks_asked, shape.chunks);
-  timed(Act::kLookup, 1, [&] { return shape.space->lookup(*chain).chunks; });
+  const auto below = timed(Act::kLookup, 1, [&] {
+    return shape.space->lookup(*chain).chunks_by_tier[static_cast<size_t>(wire::Tier::kNvme)];
+  });
+  if (options_.promotes && below > 0) bring(shape, *chain);
   const size_t hit = load(shape, *chain, prompt);
   if (hit < shape.chunks) store(shape, *chain, prompt, hit);
   rest(shape, *chain, hit);
+}
+
+// Host memory may be too full of what others had brought, and what was there may have gone.
+void MixedClient::bring(const Shape& shape, const KeyChain& chain) {
+  const auto brought = timed(Act::kPrefetch, 1, [&] {
+    return shape.space->prefetch(chain, 0, shape.chunks, in(kCallTime));
+  });
+  if (brought.ok()) return;
+  if (brought.code() == Code::kFull || brought.code() == Code::kNotFound) {
+    increase(record_.refused, 1);
+  } else {
+    fail("prefetch", brought.error().message());
+  }
 }
 
 // Chunks that were loaded and compared, from the first.

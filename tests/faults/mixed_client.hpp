@@ -18,6 +18,7 @@ struct MixedClientOptions {
   uint64_t seed = 0;         // another one at each start
   double working_set = 1.5;  // times the share
   uint64_t share_bytes = 0;
+  bool promotes = false;  // has what lies below brought up before it matches
 };
 
 class MixedClient {
@@ -38,6 +39,7 @@ class MixedClient {
   auto timed(Act act, uint64_t divisor, Call&& call);
   void open_shape(uint64_t chunk_bytes, size_t chunks, Act match, Act load, Act store);
   void request(const Shape& shape);
+  void bring(const Shape& shape, const KeyChain& chain);
   size_t load(const Shape& shape, const KeyChain& chain, uint64_t prompt);
   void store(const Shape& shape, const KeyChain& chain, uint64_t prompt, size_t first);
   void rest(const Shape& shape, const KeyChain& chain, size_t hit);
