@@ -212,6 +212,8 @@ class Core final : public Control, private SegmentListener {
     uint8_t write_failures = 0;
     bool chosen : 1 = false;   // waits in Lower::chosen
     bool writing : 1 = false;  // the tier reads it; counts in holds, too
+    bool refused : 1 = false;  // by the write budget, since its last use
+    uint8_t uses : 5 = 0;      // its store included; 31: or more; 0: its session is over
   };
   static_assert(sizeof(SlotNotes) == 40, "it counts for every chunk");
   // A chunk that was kept over a restart and has not been checked yet.
@@ -342,11 +344,14 @@ class Core final : public Control, private SegmentListener {
   static std::string key_digits(ChunkKey key);
   std::string why_not_below(const Space& space) const;
 
-  // downwards: core_demote.cpp
+  // downwards: core_demote.cpp, core_admit.cpp
   Down demote(Tenant& tenant, SlotId slot, uint64_t CoreCounters::** why);
   Down demote_group(Tenant& tenant, SlotId slot, uint64_t CoreCounters::** why);
   bool clean_group(Tenant& tenant, SlotId slot);
   bool stays_until_written(Tenant& tenant, SlotId slot);
+  double writable_share();
+  bool is_worth_writing(Tenant& tenant, SlotId slot);
+  void count_use(SlotId slot);
   void choose(Tenant& tenant, SlotId slot);
   void pump_writes();
   void write_ended(const TierCompletion& completion);

@@ -29,7 +29,8 @@ class Core::AheadFilter final : public VictimFilter {
   bool may_evict(SlotId slot) const override {
     const SlotNotes& notes = core_.notes_[slot];
     if (!dirty_only_) return notes.pinned_until_ns <= now_ns_;
-    return !notes.chosen && !notes.writing && notes.write_failures < kWriteFailuresMax &&
+    return !notes.chosen && !notes.writing && !notes.refused &&
+           notes.write_failures < kWriteFailuresMax &&
            (core_.host_->slots()[slot].flags & kRecordHasChecksum) != 0 &&
            core_.lower_place(core_.tenant_of(slot), notes.entry) == 0;
   }
@@ -252,7 +253,8 @@ void Core::write_oldest(Tenant& tenant, uint64_t slot_bytes, uint64_t wanted) {
   const size_t found = policy_of(tenant, slot_bytes).victims(oldest, AheadFilter(*this, false));
   const AheadFilter dirty(*this, true);
   for (size_t i = 0; i < found; ++i) {
-    if (dirty.may_evict(oldest[i])) choose(tenant, oldest[i]);
+    if (dirty.may_evict(oldest[i]) && is_worth_writing(tenant, oldest[i]))
+      choose(tenant, oldest[i]);
   }
   pump_writes();
 }
@@ -268,7 +270,9 @@ void Core::demote_idle(Tenant& tenant) {
   std::vector<SlotId> dirty(kIdleBatch);
   for (auto& [slot_bytes, policy] : tenant.policies) {
     const size_t found = policy->victims(dirty, AheadFilter(*this, true));
-    for (size_t i = 0; i < found; ++i) choose(tenant, dirty[i]);
+    for (size_t i = 0; i < found; ++i) {
+      if (is_worth_writing(tenant, dirty[i])) choose(tenant, dirty[i]);
+    }
     if (found > 0) return;
   }
 }

@@ -217,8 +217,9 @@ size_t Core::reclaim(Tenant& tenant, uint64_t slot_bytes, size_t count) {
   size_t waiting = waits ? writes_under_way(tenant, slot_bytes) : 0;
   for (size_t i = 0; lower_ && i < found && victims.size() + waiting < count; ++i) {
     if (!resident(picked[i])) continue;
-    uint64_t CoreCounters::*why =
-        lower_.budget_spent ? &CoreCounters::dropped_budget : &CoreCounters::dropped_behind;
+    uint64_t CoreCounters::*why = lower_.budget_spent || notes_[picked[i]].refused
+                                      ? &CoreCounters::dropped_budget
+                                      : &CoreCounters::dropped_behind;
     if (!lower_.in_service) {
       why = &CoreCounters::dropped_unserved;
     } else if (waits && demote_group(tenant, picked[i], &why) != Down::kRefused) {
@@ -280,6 +281,7 @@ void Core::touch_slot(Tenant& tenant, SlotId slot) {
   const auto touch = [&](SlotId one) {
     policy_of(tenant, host_->segment_of(one).slot_bytes).touched(one, host_->slots()[one].position);
     notes_[one].since_ns = now;
+    count_use(one);
     host_->slots()[one].last_use_ns.store(now, std::memory_order_relaxed);
     if (notes_[one].held_until_ns != 0) end_hold(one);
     touch_below(tenant, notes_[one].entry);

@@ -257,6 +257,8 @@ Status Core::hint(Session& session, uint32_t space, std::span<const wire::KeyArg
     switch (kind) {
       case wire::HintKind::kSessionEnd:
         policy.hinted(slot, Policy::Outlook::kNever);
+        notes(slot).uses = 0;
+        notes(slot).refused = false;
         break;
       case wire::HintKind::kNextUseIn:
         policy.hinted(slot, Policy::Outlook::kSoon);

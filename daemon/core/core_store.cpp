@@ -377,6 +377,10 @@ void Core::published(Tenant& tenant, Space& space, SlotId slot, uint32_t entry) 
   SlotNotes& note = notes(slot);
   note.entry = entry;
   note.since_ns = clock_.now_ns();
+  note.uses = 0;
+  count_use(slot);
+  // One that was refused before and comes back is known.
+  for (uint32_t n = lower_.admission.uses_before(record.key); n > 0; --n) count_use(slot);
   host_->slots()[slot].last_use_ns.store(note.since_ns, std::memory_order_relaxed);
   ++tenant.chunks;
   ++chunks_;

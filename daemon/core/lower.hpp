@@ -13,7 +13,9 @@
 #include "daemon/index/published_index.hpp"
 #include "daemon/memory/slot_id.hpp"
 #include "daemon/planner/tier_meter.hpp"
+#include "daemon/policy/admission.hpp"
 #include "daemon/tiers/host_tier.hpp"
+#include "daemon/tiers/nvme_budget.hpp"
 #include "daemon/tiers/tier.hpp"
 
 namespace kvtier::daemon {
@@ -109,6 +111,12 @@ struct Lower {
   std::map<uint64_t, Prefetch> prefetches;         // by number
   std::multimap<uint64_t, uint64_t> deadlines;     // of prefetches: deadline -> number
   std::vector<PrefetchAnswer> answers;             // for the session layer
+
+  // Which chunks a write budget goes to: see core_admit.cpp.
+  using Offers = nvme::Window<21, 45ull * 1'000'000'000>;
+  Admission admission;
+  Offers offered{UINT64_MAX};  // bytes, in a quarter of an hour
+  uint64_t first_offer_ns = 0;
 
   TierMeter meter;  // of reads
   TierMeter write_meter;

@@ -23,20 +23,20 @@ uint32_t Admission::uses_before(const ChunkKey& key) {
 
 bool Admission::admits(const ChunkKey& key, uint32_t uses, uint32_t position, double share) {
   ++offered_so_far_;
-  if (passes(uses, position, share)) return true;
-  refused_.hold(kRefusedKept);
   const uint32_t tag = tag_of_key(key);
+  if (passes(tag, uses, position, share)) return true;
+  refused_.hold(kRefusedKept);
   TagTable::Place* place = refused_.find(tag);
   if (place == nullptr) place = refused_.slot_for(tag, offered_so_far_ & SlotLists::kMomentMask);
   *place = {tag, std::min(uses, kUsesMax) & kUsesMax, offered_so_far_ & SlotLists::kMomentMask};
   return false;
 }
 
-bool Admission::passes(uint32_t uses, uint32_t position, double share) {
+bool Admission::passes(uint32_t tag, uint32_t uses, uint32_t position, double share) {
   const float known = uses == 0 ? kOver : static_cast<float>(uses);
   const float rank = known / (1 + static_cast<float>(position) / kHalfPosition);
   const auto bucket = static_cast<size_t>(
-      std::clamp((std::log2(rank) + 16) * 4, 0.0F, static_cast<float>(kRanks - 1)));
+      std::clamp((std::log2(rank) + 16) * kRanksPerOctave, 0.0F, static_cast<float>(kRanks - 1)));
   if (offers_ >= kRemembered) {
     for (double& count : offered_) count /= 2;
     offers_ /= 2;
@@ -45,7 +45,9 @@ bool Admission::passes(uint32_t uses, uint32_t position, double share) {
   offers_ += 1;
   double better = 0;
   for (size_t i = bucket + 1; i < kRanks; ++i) better += offered_[i];
-  return better < share * offers_;
+  // Of those that are equal only as large a part as is left; the same keys each time.
+  const double left = share * offers_ - better;
+  return left > offered_[bucket] * static_cast<double>(tag >> 16) / 65536;
 }
 
 }  // namespace kvtier::daemon

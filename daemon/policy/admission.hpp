@@ -23,9 +23,11 @@ class Admission {
   bool admits(const ChunkKey& key, uint32_t uses, uint32_t position, double share);
 
  private:
-  // Quarter octaves of the rank, from 2^-16 to 2^16.
-  static constexpr size_t kRanks = 128;
-  bool passes(uint32_t uses, uint32_t position, double share);
+  // Sixteenths of octaves of the rank, from 2^-16 to 2^16: so fine that hardly more than one
+  // position of the chunks used once is cut in two, and prompts below keep their heads.
+  static constexpr size_t kRanksPerOctave = 16;
+  static constexpr size_t kRanks = 32 * kRanksPerOctave;
+  bool passes(uint32_t tag, uint32_t uses, uint32_t position, double share);
 
   TagTable refused_;  // uses as a place's list, offers as its moment; half a MiB
   uint32_t offered_so_far_ = 0;

@@ -1,7 +1,9 @@
 // `kvtier simulate`: traces through policies at several sizes, without a daemon. Options, the order
 // of things, table and JSON. One thread.
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <ostream>
@@ -11,12 +13,14 @@
 #include "tools/cli/command.hpp"
 #include "tools/cli/output.hpp"
 #include "tools/replay/recompute_cost.hpp"
+#include "tools/simulate/plot.hpp"
 #include "tools/simulate/simulator.hpp"
 
 namespace kvtier::tools {
 namespace {
 
 constexpr std::string_view kBound = "min";
+constexpr size_t kChartColumns = 80;
 
 constexpr std::array kExamples = {
     CommandExample{"kvtier simulate chat.jsonl --policy default,lru,min --host-chunks 1%,5%,25%",
@@ -24,6 +28,9 @@ constexpr std::array kExamples = {
     CommandExample{
         "kvtier simulate chat.jsonl --host-chunks 5% --nvme-chunks 50% --nvme-writes 0.4",
         "Two tiers; NVMe may be written 0.4 times the trace's unique blocks"},
+    CommandExample{"kvtier simulate chat.jsonl --policy default,lru,min --host-chunks "
+                   "1%,2%,5%,10%,25% --svg hits.svg --chart",
+                   "The same as pictures"},
     CommandExample{"kvtier simulate a.jsonl b.jsonl.zst --hints session-end=0.9 --json",
                    "With advice that is right nine times of ten, as JSON"},
 };
@@ -40,6 +47,8 @@ struct Wanted {
   double host_gbps = 25;
   double nvme_gbps = 5;
   std::optional<uint64_t> requests;
+  std::string svg;
+  bool chart = false;
   uint64_t seed = 1;
 };
 
@@ -106,11 +115,12 @@ struct Savings {
 };
 Savings savings(const Row& row, const Wanted& wanted) {
   const SimResult& result = row.result;
+  const ModelCost& model = model_cost(wanted.model);
   const double requests = static_cast<double>(std::max<uint64_t>(result.requests, 1));
   const double tokens = static_cast<double>(result.tokens_hit);
   const double below = tokens * rate(result.blocks_hit_nvme, result.blocks_hit);
-  const double bytes = static_cast<double>(kLlama8bOnH100.kv_bytes_per_token);
-  return {requests * recompute_seconds(kLlama8bOnH100, tokens / requests),
+  const double bytes = static_cast<double>(model.kv_bytes_per_token);
+  return {requests * recompute_seconds(model, tokens / requests),
           bytes * ((tokens - below) / wanted.host_gbps + below / wanted.nvme_gbps) / 1e9};
 }
 
@@ -171,6 +181,27 @@ void print(const std::vector<Row>& rows, const Wanted& wanted, CommandContext& c
                show_seconds(saved.load_seconds)});
   }
   table.print(context.out, context.color);
+}
+
+// A picture for each trace and size below, a line for each policy.
+std::vector<Plot> plots_of(const std::vector<Row>& rows) {
+  std::vector<Plot> plots;
+  for (const Row& row : rows) {
+    std::string title = row.trace->name;
+    if (row.nvme_chunks > 0) title += ", " + show_count(row.nvme_chunks) + " chunks of NVMe below";
+    auto plot = std::find_if(plots.begin(), plots.end(),
+                             [&](const Plot& one) { return one.title == title; });
+    if (plot == plots.end()) plot = plots.insert(plots.end(), {title, {}});
+    auto line = std::find_if(plot->lines.begin(), plot->lines.end(),
+                             [&](const PlotLine& one) { return one.name == row.policy; });
+    if (line == plot->lines.end()) line = plot->lines.insert(plot->lines.end(), {row.policy, {}});
+    line->points.emplace_back(static_cast<double>(row.host_chunks),
+                              rate(row.result.blocks_hit, row.result.blocks_asked));
+  }
+  for (Plot& plot : plots) {
+    for (PlotLine& line : plot.lines) std::sort(line.points.begin(), line.points.end());
+  }
+  return plots;
 }
 
 class Simulating {
@@ -242,8 +273,17 @@ int Simulating::run() {
     traces_.push_back(std::make_unique<SimTrace>(*std::move(trace)));
     if (Status status = run_trace(*traces_.back()); !status) return refuse(status.error());
   }
+  const std::vector<Plot> plots = plots_of(rows_);
+  if (!wanted_.svg.empty()) {
+    std::ofstream file(wanted_.svg, std::ios::binary);
+    file << plot_svg(plots);
+    if (!file.flush()) return context_.fail(kExitFailed, "cannot write " + wanted_.svg);
+  }
   if (!context_.json) {
     print(rows_, wanted_, context_);
+    for (size_t i = 0; wanted_.chart && i < plots.size(); ++i) {
+      context_.out << "\n" << plot_text(plots[i], kChartColumns);
+    }
     return kExitOk;
   }
   nlohmann::json all = nlohmann::json::array();
@@ -268,10 +308,14 @@ CommandRun setup(Options& options) {
       .range(0, 1e6);
   options.value("--hints", wanted->hints,
                 "Advice that is right in the share A: session-end=A or request-end=A (man page)");
-  options.value("--model", wanted->model, "Whose recompute time is saved").choices({"llama-3-8b"});
+  options.value("--model", wanted->model, "Whose recompute time is saved")
+      .choices({kModels[0].id, kModels[1].id, kModels[2].id});
   options.value("--tier-gbps", wanted->host_gbps, "Loads from host memory, GB/s").range(1e-3, 1e5);
   options.value("--nvme-gbps", wanted->nvme_gbps, "Loads from NVMe, GB/s").range(1e-3, 1e5);
   options.value("--requests", wanted->requests, "Stop after so many requests");
+  options.value("--svg", wanted->svg, "Write the hit rates over sizes as a picture into this file")
+      .file();
+  options.flag("--chart", wanted->chart, "Show them as a chart of characters, too");
   options.value("--seed", wanted->seed, "Of the draws that make hints wrong");
   return [wanted](CommandContext& context) { return Simulating(*wanted, context).run(); };
 }

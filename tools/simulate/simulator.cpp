@@ -240,7 +240,8 @@ void Simulation::leave_host(uint32_t block) {
     offered_.charge(now_ns_, 1);
     const uint64_t written = UINT64_MAX - written_.left(now_ns_);
     const uint64_t offers = UINT64_MAX - offered_.left(now_ns_);
-    const double share = static_cast<double>(result_.nvme_window_allowed) /
+    // Offers are counted over 21 buckets, of which the allowed ones fill 20.
+    const double share = static_cast<double>(result_.nvme_window_allowed) * 21 / 20 /
                          static_cast<double>(std::max<uint64_t>(offers, 1));
     if (!admission_.admits({block, 0}, host_.uses(block), position, share) ||
         written >= result_.nvme_window_allowed) {

@@ -19,6 +19,7 @@ class LowerTest : public CoreTest {
     double bandwidth = 1e9;
     double latency_s = 0;
     size_t queue_max = 64;
+    uint64_t write_budget = kUnlimited;  // bytes a second; the tier itself has none
   };
 
   void start_over(const Sizes& sizes) {
@@ -30,6 +31,7 @@ class LowerTest : public CoreTest {
     config.index.huge_pages = Demand::kNever;
     config.nvme.when_behind = sizes.when_behind;
     config.nvme.demote_idle_after_ns = sizes.demote_idle_after_ns;
+    config.nvme.write_budget = sizes.write_budget;
     MemoryTierOptions options;
     options.capacity_bytes = sizes.below_chunks * 64 * wire::KiB;
     options.bandwidth_bytes_per_s = sizes.bandwidth;

@@ -74,6 +74,11 @@ TEST(HostSizing, SlotHoldsHeaderAndPayload) {
 TEST(RecomputeCost, WorkedExample) {
   EXPECT_NEAR(recompute_seconds(kLlama8bOnH100, 10'000), 0.37778, 1e-4);
   EXPECT_EQ(recompute_seconds(kLlama8bOnH100, 0), 0);
+  // 2 x 70.6e9 x 10^4 + 2 x 80 x 64 x 256 x 10^8 / 2 FLOPs at 3.956e15 a second.
+  EXPECT_NEAR(recompute_seconds(model_cost("llama-3-70b"), 10'000), 0.39005, 1e-4);
+  // 2 x 37e9 x 10^4 + 2 x 61 x 128 x 320 x 10^8 / 2 at 3.1648e15.
+  EXPECT_NEAR(recompute_seconds(model_cost("deepseek-v3"), 10'000), 0.31278, 1e-4);
+  EXPECT_STREQ(model_cost("no such").id, "llama-3-8b");
 }
 
 TEST(ReplayConfig, IsTakenByTheDaemon) {
