@@ -27,14 +27,12 @@ def big_daemon(tmp_path_factory):
 @pytest.fixture
 def little_memory(big_daemon, tmp_path):
     """big_daemon with hardly any host memory, and NVMe."""
-    (tmp_path / "disk").mkdir()
-
     def again(more, keep):
         big_daemon.close()
         big_daemon.configure(more, keep)
         big_daemon.start()
 
-    again(f'host.capacity = "32MiB"\nnvme.capacity = "512MiB"\nnvme.paths = ["{tmp_path / "disk"}"]', False)
+    again(harness.little_memory_and_nvme(tmp_path / "disk"), False)
     yield big_daemon
     again(BIG, True)
 

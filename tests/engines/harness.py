@@ -51,6 +51,13 @@ def transfer_config(socket, **options):
             "kv_load_failure_policy": "recompute", "kv_connector_extra_config": {"socket": socket, **options}}
 
 
+def little_memory_and_nvme(folder):
+    """A daemon's configuration. A disk that others keep busy stays in service."""
+    folder.mkdir()
+    return (f'host.capacity = "32MiB"\nnvme.capacity = "512MiB"\nnvme.paths = ["{folder}"]\n'
+            'nvme.slow_below = 0\nnvme.io_timeout = "60s"')
+
+
 class Engine:
     """vLLM in a process; starts in the background: wait with ready()."""
 
