@@ -1,11 +1,10 @@
 #include "client/encoding.hpp"
 
-#include <array>
 #include <memory>
 #include <new>
-#include <string_view>
 #include <vector>
 
+#include "kernels/space_shape.hpp"
 #include "kvtier/wire/types.hpp"
 
 namespace kvtier::client {
@@ -13,29 +12,17 @@ namespace {
 
 using kernels::ChunkShape;
 using kernels::Codec;
-using kernels::Element;
 
 static_assert(static_cast<uint32_t>(Codec::kInt4) == static_cast<uint32_t>(Encoding::kInt4));
 static_assert(static_cast<uint32_t>(Codec::kLossless) ==
               static_cast<uint32_t>(Encoding::kLossless));
 static_assert(wire::kCodecLossless == static_cast<uint32_t>(Encoding::kLossless));
 
-bool element_of(std::string_view dtype, Element* element) {
-  struct Name {
-    std::string_view name;
-    Element element;
-  };
-  constexpr std::array<Name, 5> kNames = {{{"bf16", Element::kBf16},
-                                           {"bfloat16", Element::kBf16},
-                                           {"f16", Element::kF16},
-                                           {"fp16", Element::kF16},
-                                           {"float16", Element::kF16}}};
-  for (const Name& name : kNames) {
-    if (name.name != dtype) continue;
-    *element = name.element;
-    return true;
-  }
-  return false;
+kernels::SpaceShape shape_of(const SpaceSpec& spec) {
+  return {spec.dtype,      spec.kind == wire::PayloadKind::kTyped,
+          spec.layers,     spec.kv_heads,
+          spec.head_dim,   spec.tokens_per_chunk,
+          spec.chunk_bytes};
 }
 
 // Null when memory is short.
@@ -60,48 +47,12 @@ std::span<std::byte> raw_scratch(uint64_t bytes) {
 }  // namespace
 
 Result<ChunkShape> typed_shape(const SpaceSpec& spec) {
-  ChunkShape shape;
-  if (spec.kind != wire::PayloadKind::kTyped) {
-    return Error(Code::kInvalidArgument, "the space is opaque: only the lossless codec fits");
-  }
-  if (!element_of(spec.dtype, &shape.element)) {
-    return Error::format(Code::kInvalidArgument,
-                         "no codec knows dtype '%s'; bf16 and f16 have some", spec.dtype.c_str());
-  }
-  shape.layers = spec.layers;
-  shape.heads = spec.kv_heads;
-  shape.dim = spec.head_dim;
-  shape.tokens = spec.tokens_per_chunk;
-  shape.planes = 1;
-  if (check_shape(shape) == kernels::Status::kOk && spec.chunk_bytes == 2 * shape.raw_bytes()) {
-    shape.planes = 2;
-  }
-  if (check_shape(shape) != kernels::Status::kOk || spec.chunk_bytes != shape.raw_bytes()) {
-    return Error::format(
-        Code::kInvalidArgument,
-        "chunk_bytes %llu is not that of one or two planes of %u layers, %u heads, "
-        "dim %u, %u tokens",
-        static_cast<unsigned long long>(spec.chunk_bytes), spec.layers, spec.kv_heads,
-        spec.head_dim, spec.tokens_per_chunk);
-  }
-  return shape;
+  return kernels::chunk_shape(shape_of(spec));
 }
 
 Status check_encoding(const SpaceSpec& spec, Encoding encoding) {
-  if (encoding == Encoding::kNone) return {};
-  if (encoding == Encoding::kLossless) {
-    Element element;
-    if (element_of(spec.dtype, &element)) return {};
-    return Error::format(Code::kInvalidArgument, "the lossless codec is for bf16 and f16, not '%s'",
-                         spec.dtype.c_str());
-  }
-  if (static_cast<uint32_t>(encoding) > wire::kCodecLossless) {
-    return Error::format(Code::kInvalidArgument, "there is no codec %u",
-                         static_cast<uint32_t>(encoding));
-  }
-  const auto shape = typed_shape(spec);
-  if (!shape) return shape.error();
-  return {};
+  if (encoding == Encoding::kOfSpace) return {};  // the daemon has looked
+  return kernels::check_codec(shape_of(spec), static_cast<Codec>(encoding));
 }
 
 uint64_t stored_bytes(const SpaceSpec& spec, Encoding encoding) {

@@ -283,6 +283,20 @@ Status Store::run_waiting() {
   return {};
 }
 
+// The codec asked for, or the daemon's for this space. Published memory is not trusted further than
+// to name one that fits.
+Encoding encoding_for(const Space::Impl& space, const Space::Impl::Opened& opened,
+                      const StoreOptions& options) {
+  if (options.encoding != Encoding::kOfSpace) return options.encoding;
+  const uint32_t number = opened.space->number;
+  if (number >= opened.attachment->view.header->spaces_max) return Encoding::kNone;
+  const auto published = static_cast<Encoding>(
+      opened.attachment->view.spaces[number].codec.load(std::memory_order_relaxed));
+  const bool fits =
+      published != Encoding::kOfSpace && client::check_encoding(space.record->spec, published).ok();
+  return fits ? published : Encoding::kNone;
+}
+
 void count_stored(const Space::Impl& space, const client::Attachment& attachment,
                   std::span<const StoreOutcome> outcomes, Clock::time_point began) {
   std::array<uint64_t, 8> by_outcome = {};
@@ -329,7 +343,7 @@ Result<std::vector<StoreOutcome>> Space::store(const KeyChain& chain,
       return failed;
     }
     const Clock::time_point began = Clock::now();
-    Store store(*impl_, opened, chain, sources, deadline, options.encoding);
+    Store store(*impl_, opened, chain, sources, deadline, encoding_for(*impl_, opened, options));
     const Status status = store.run();
     if (status.code() == Code::kInvalidArgument) return status.error();
     std::vector<StoreOutcome> outcomes = store.take_outcomes();

@@ -164,6 +164,14 @@ void kvtier_grant_abort(kvtier_grant* grant) {
 int32_t kvtier_store(const kvtier_space* space, const kvtier_chain* chain,
                      const kvtier_store_source* sources, size_t source_count, int64_t timeout_ns,
                      uint32_t* outcomes, kvtier_error* error) {
+  return kvtier_store_encoded(space, chain, sources, source_count, KVTIER_ENCODING_OF_SPACE,
+                              timeout_ns, outcomes, error);
+}
+
+int32_t kvtier_store_encoded(const kvtier_space* space, const kvtier_chain* chain,
+                             const kvtier_store_source* sources, size_t source_count,
+                             uint32_t encoding, int64_t timeout_ns, uint32_t* outcomes,
+                             kvtier_error* error) {
   if (space == nullptr || chain == nullptr ||
       ((sources == nullptr || outcomes == nullptr) && source_count != 0)) {
     return invalid("space, chain or an array is NULL", error);
@@ -175,7 +183,8 @@ int32_t kvtier_store(const kvtier_space* space, const kvtier_chain* chain,
       const auto* fragments = reinterpret_cast<const kvtier::ConstFragment*>(sources[i].fragments);
       list.push_back({sources[i].chunk, {fragments, sources[i].fragment_count}});
     }
-    const auto stored = space->space->store(chain->chain, list, deadline(timeout_ns));
+    const auto stored = space->space->store(chain->chain, list, deadline(timeout_ns),
+                                            {static_cast<kvtier::Encoding>(encoding)});
     if (!stored) return fail(stored.error(), error);
     for (size_t i = 0; i < source_count; ++i) outcomes[i] = static_cast<uint32_t>((*stored)[i]);
     return KVTIER_OK;

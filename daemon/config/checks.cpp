@@ -207,6 +207,16 @@ void check_tenants(const Config& config, Conflicts& out) {
   }
 }
 
+void check_spaces(const Config& config, Conflicts& out) {
+  Claims models("model", out);
+  for (size_t i = 0; i < config.space.size(); ++i) {
+    const std::string& model = config.space[i].model;
+    if (model.empty()) continue;  // reported where the entry was read
+    models.claim(model, "space[" + std::to_string(i) + "].model",
+                 "[[space]] entry " + std::to_string(i + 1));
+  }
+}
+
 }  // namespace
 
 std::vector<Conflict> check_config(const Config& config) {
@@ -215,6 +225,7 @@ std::vector<Conflict> check_config(const Config& config) {
   check_sessions(config, out);
   check_index(config, out);
   check_nvme(config, out);
+  check_spaces(config, out);
   if (host_is_on(config) && config.host.capacity_bytes != kChosenAtStart) {
     check_capacity(config, config.host.capacity_bytes, out);
   }

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "daemon/log/log_level.hpp"
@@ -27,6 +28,8 @@ enum class UnlistedUids : uint8_t { kServe, kRefuse };
 // Who holds host memory while no daemon runs, see daemon/keep/.
 enum class KeepMode : uint8_t { kAuto, kServiceManager, kHolder, kOff };
 enum class WhenBehind : uint8_t { kAuto, kWait, kDrop };
+// Codecs as one configures them (docs/kernels.md, "Codecs").
+enum class Encode : uint8_t { kNone, kLossless, kFp8, kInt8, kInt4 };
 
 struct TenantConfig {
   TenantConfig();  // every field as its row says
@@ -42,6 +45,17 @@ struct TenantConfig {
   uint64_t spaces_max;
 
   bool operator==(const TenantConfig&) const = default;
+};
+
+// What holds for the spaces of some models only.
+struct SpaceConfig {
+  SpaceConfig();  // every field as its row says
+
+  std::string model;   // as the space names it; with '*' at its end, all that begin so
+  Encode encode;       // of stores
+  Encode nvme_encode;  // of what is written below
+
+  bool operator==(const SpaceConfig&) const = default;
 };
 
 struct Config {
@@ -79,6 +93,7 @@ struct Config {
     uint64_t reclaim_batch;
     uint64_t lease_max_ns;
     uint64_t grant_stale_after_ns;
+    Encode encode;  // of stores
     bool operator==(const Host&) const = default;
   } host;
 
@@ -99,6 +114,7 @@ struct Config {
     uint64_t scrub_rate;  // bytes a second; 0: only when asked
     WhenBehind when_behind;
     uint64_t demote_idle_after_ns;  // 0: never
+    Encode encode;                  // of what is written
     bool operator==(const Nvme&) const = default;
   } nvme;
 
@@ -144,6 +160,10 @@ struct Config {
   } planner;
 
   std::vector<TenantConfig> tenant;
+  std::vector<SpaceConfig> space;
+
+  // The entry of the first that fits the model, else what holds for all.
+  SpaceConfig space_of(std::string_view model) const;
 
   bool operator==(const Config&) const = default;
 };

@@ -17,7 +17,7 @@
 namespace kvtier::daemon {
 namespace {
 
-constexpr size_t kEntriesMax = 1024;  // of [[tenant]]; as tenants.tenants_max at most
+constexpr size_t kEntriesMax = 1024;  // of [[tenant]], as tenants.tenants_max at most; of [[space]]
 
 // Where something stands. Documents are numbered in the order of reading.
 struct Place {
@@ -91,13 +91,18 @@ class Loader {
   void read_table(const toml::key& key, const toml::node& node);
   void read_option(const OptionRow& row, const std::string& name, const toml::node& node, void* to);
   void collect_entries(const toml::key& key, const toml::node& node);
-  void read_entry(const Entry& entry);
+  void read_entries(std::span<const Entry> entries, std::string_view list, const auto& read_one);
+  void read_fields(const Entry& entry, std::string_view list, std::span<const OptionRow> rows,
+                   const std::string& prefix, const std::string* name, void* to);
+  void read_tenant(const Entry& entry);
+  void read_space(const Entry& entry);
   void check();
 
   Config config_;
   std::vector<Document> documents_;
   std::deque<toml::table> trees_;  // kept: entries are read after all options, for their defaults
-  std::vector<Entry> entries_;
+  std::vector<Entry> tenants_;
+  std::vector<Entry> spaces_;
   std::map<std::string, Place> origins_;  // option -> where it was last set
   std::set<std::string> failed_;          // options whose value was refused
   std::vector<std::pair<Place, ConfigProblem>> problems_;
@@ -192,10 +197,10 @@ std::vector<std::string_view> names_in(std::span<const OptionRow> rows, std::str
 }
 
 void Loader::read_root(const toml::table& root) {
-  std::vector<std::string_view> tables = {"tenant"};
+  std::vector<std::string_view> tables = {"tenant", "space"};
   for (const TableRow& row : table_rows()) tables.push_back(row.name);
   for (auto&& [key, node] : root) {
-    if (key.str() == "tenant") {
+    if (key.str() == "tenant" || key.str() == "space") {
       collect_entries(key, node);
     } else if (std::find(tables.begin(), tables.end(), key.str()) != tables.end()) {
       read_table(key, node);
@@ -242,37 +247,66 @@ void Loader::collect_entries(const toml::key& key, const toml::node& node) {
   const toml::array* list = node.as_array();
   const bool right = list != nullptr && node.is_array_of_tables();
   if (!right) {
-    report(place_of(key.source()), {ProblemCode::kWrongType, "'tenant' is a list of entries", "",
-                                    "write [[tenant]], with two brackets, before each"});
+    const std::string name(key.str());
+    report(place_of(key.source()), {ProblemCode::kWrongType, "'" + name + "' is a list of entries",
+                                    "", "write [[" + name + "]], with two brackets, before each"});
     return;
   }
   for (const toml::node& item : *list) {
-    entries_.push_back({item.as_table(), place_of(item.source())});
+    (key.str() == "tenant" ? tenants_ : spaces_)
+        .push_back({item.as_table(), place_of(item.source())});
   }
 }
 
-void Loader::read_entry(const Entry& entry) {
-  const std::string prefix = "tenant[" + std::to_string(config_.tenant.size()) + "]";
+// The options of one entry, of which that in `name` is required; it is the first row's.
+void Loader::read_fields(const Entry& entry, std::string_view list, std::span<const OptionRow> rows,
+                         const std::string& prefix, const std::string* name, void* to) {
+  const std::string shown = "[[" + std::string(list) + "]]";
+  const std::string required(rows[0].name);
+  origins_[prefix] = entry.place;
+  const std::vector<std::string_view> names = names_in(rows, "");
+  for (auto&& [key, node] : *entry.table) {
+    if (const OptionRow* row = find_option(rows, key.str())) {
+      read_option(*row, prefix + "." + std::string(key.str()), node, to);
+    } else {
+      failed_.insert(prefix);  // what seems to be missing may be what was misspelt
+      report(place_of(key.source()), unknown_name("option", key.str(), shown, names));
+    }
+  }
+  if (name->empty() && !failed_.contains(prefix + "." + required)) {
+    report(entry.place, {ProblemCode::kMissing, "this " + shown + " has no " + required, "",
+                         "add " + required + " = \"...\""});
+  }
+}
+
+void Loader::read_tenant(const Entry& entry) {
   TenantConfig tenant;
   tenant.host_share_ppm = config_.tenants.host_share_ppm;
   tenant.host_bytes_max = config_.tenants.host_bytes_max;
   tenant.sessions_max = config_.tenants.sessions_max;
   tenant.spaces_max = config_.tenants.spaces_max;
-  origins_[prefix] = entry.place;
-  const std::vector<std::string_view> names = names_in(tenant_rows(), "");
-  for (auto&& [key, node] : *entry.table) {
-    if (const OptionRow* row = find_option(tenant_rows(), key.str())) {
-      read_option(*row, prefix + "." + std::string(key.str()), node, &tenant);
-    } else {
-      failed_.insert(prefix);  // what seems to be missing may be what was misspelt
-      report(place_of(key.source()), unknown_name("option", key.str(), "[[tenant]]", names));
-    }
-  }
-  if (tenant.name.empty() && !failed_.contains(prefix + ".name")) {
-    report(entry.place,
-           {ProblemCode::kMissing, "this [[tenant]] has no name", "", "add name = \"...\""});
-  }
+  read_fields(entry, "tenant", tenant_rows(),
+              "tenant[" + std::to_string(config_.tenant.size()) + "]", &tenant.name, &tenant);
   config_.tenant.push_back(std::move(tenant));
+}
+
+void Loader::read_space(const Entry& entry) {
+  SpaceConfig space;
+  space.encode = config_.host.encode;
+  space.nvme_encode = config_.nvme.encode;
+  read_fields(entry, "space", space_rows(), "space[" + std::to_string(config_.space.size()) + "]",
+              &space.model, &space);
+  config_.space.push_back(std::move(space));
+}
+
+void Loader::read_entries(std::span<const Entry> entries, std::string_view list,
+                          const auto& read_one) {
+  for (size_t i = 0; i < entries.size() && i < kEntriesMax; ++i) read_one(entries[i]);
+  if (entries.size() <= kEntriesMax) return;
+  report(entries[kEntriesMax].place,
+         {ProblemCode::kTooMany,
+          "more than " + std::to_string(kEntriesMax) + " [[" + std::string(list) + "]] entries", "",
+          "remove some"});
 }
 
 // Conflicts are shown where one of their options stands, and not on top of a value that was
@@ -296,16 +330,8 @@ void Loader::check() {
 }
 
 ConfigOutcome Loader::finish() {
-  for (const Entry& entry : entries_) {
-    if (config_.tenant.size() < kEntriesMax) {
-      read_entry(entry);
-    } else {
-      report(entry.place, {ProblemCode::kTooMany,
-                           "more than " + std::to_string(kEntriesMax) + " [[tenant]] entries", "",
-                           "remove some"});
-      break;
-    }
-  }
+  read_entries(tenants_, "tenant", [this](const Entry& entry) { read_tenant(entry); });
+  read_entries(spaces_, "space", [this](const Entry& entry) { read_space(entry); });
   if (whole_) check();
   std::stable_sort(problems_.begin(), problems_.end(), [](const auto& a, const auto& b) {
     return std::tie(a.first.document, a.first.line, a.first.column) <

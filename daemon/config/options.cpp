@@ -25,6 +25,7 @@ constexpr uint64_t kSessionsMax = 4096;
 
 constexpr std::string_view kDemands = "auto|never|require";
 constexpr std::string_view kSwitch = "off|on";
+constexpr std::string_view kEncodings = "none|lossless|fp8|int8|int4";
 
 template <auto kSection, auto kMember>
 FieldRef in(void* owner) {
@@ -34,6 +35,11 @@ FieldRef in(void* owner) {
 template <auto kMember>
 FieldRef of_tenant(void* owner) {
   return &(static_cast<TenantConfig*>(owner)->*kMember);
+}
+
+template <auto kMember>
+FieldRef of_space(void* owner) {
+  return &(static_cast<SpaceConfig*>(owner)->*kMember);
 }
 
 using C = Config;
@@ -223,6 +229,15 @@ constexpr std::array kOptions = {
               .help = "A chunk whose store has taken longer than this is granted to the next that "
                       "asks; the first valid commit wins.",
               .field = in<&C::host, &C::Host::grant_stale_after_ns>},
+    OptionRow{.name = "host.encode",
+              .kind = ValueKind::kChoice,
+              .default_text = "none",
+              .choices = kEncodings,
+              .reload = Reload::kLive,
+              .help = "The codec in which engines store that ask for none by themselves. All but "
+                      "\"lossless\" change the numbers, and are for typed spaces: opaque ones are "
+                      "stored as they are, and the log says so when they are opened.",
+              .field = in<&C::host, &C::Host::encode>},
     OptionRow{.name = "nvme.capacity",
               .kind = ValueKind::kSize,
               .default_text = "0B",
@@ -353,6 +368,16 @@ constexpr std::array kOptions = {
               .help = "When a tenant has stored nothing for so long, its chunks are written below "
                       "before their memory is needed.",
               .field = in<&C::nvme, &C::Nvme::demote_idle_after_ns>},
+    OptionRow{.name = "nvme.encode",
+              .kind = ValueKind::kChoice,
+              .default_text = "none",
+              .choices = kEncodings,
+              .reload = Reload::kLive,
+              .help = "The codec in which raw chunks are written below: a worker encodes them, and "
+                      "loads decode what comes back. All but \"lossless\" change the numbers, and "
+                      "are for typed spaces: chunks of opaque ones are written as they are, as are "
+                      "those that a codec refuses or does not make smaller.",
+              .field = in<&C::nvme, &C::Nvme::encode>},
     OptionRow{.name = "index.chunks_max",
               .kind = ValueKind::kCount,
               .default_text = "auto",
@@ -552,6 +577,30 @@ constexpr std::array kTenantOptions = {
               .field = of_tenant<&TenantConfig::spaces_max>},
 };
 
+constexpr std::array kSpaceOptions = {
+    OptionRow{.name = "model",
+              .kind = ValueKind::kModel,
+              .default_text = "",
+              .reload = Reload::kLive,
+              .help = "Required. The model as its engines name it, or the beginning of the name "
+                      "and '*'.",
+              .field = of_space<&SpaceConfig::model>},
+    OptionRow{.name = "encode",
+              .kind = ValueKind::kChoice,
+              .default_text = "none",
+              .choices = kEncodings,
+              .reload = Reload::kLive,
+              .help = "As host.encode, which it defaults to.",
+              .field = of_space<&SpaceConfig::encode>},
+    OptionRow{.name = "nvme_encode",
+              .kind = ValueKind::kChoice,
+              .default_text = "none",
+              .choices = kEncodings,
+              .reload = Reload::kLive,
+              .help = "As nvme.encode, which it defaults to.",
+              .field = of_space<&SpaceConfig::nvme_encode>},
+};
+
 }  // namespace
 
 std::span<const OptionRow> option_rows() {
@@ -559,6 +608,9 @@ std::span<const OptionRow> option_rows() {
 }
 std::span<const OptionRow> tenant_rows() {
   return kTenantOptions;
+}
+std::span<const OptionRow> space_rows() {
+  return kSpaceOptions;
 }
 std::span<const TableRow> table_rows() {
   return kTables;

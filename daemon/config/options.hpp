@@ -26,6 +26,7 @@ enum class ValueKind : uint8_t {
   kMode,      // file permission bits
   kChoice,    // one of a few words
   kName,      // [a-z0-9][a-z0-9_-]*, or empty where the default is
+  kModel,     // name of a model, or its beginning and '*'
   kGroup,     // name of a group of the system, or empty
   kPath,      // absolute path, or empty
   kSocket,    // absolute path that fits a socket address, or empty
@@ -37,9 +38,10 @@ enum class ValueKind : uint8_t {
 enum class Reload : uint8_t { kLive, kRestart };  // taken over at SIGHUP, or needs a restart
 enum class Form : uint8_t { kAny, kPowerOfTwo, kPages };  // what numbers must be, besides in range
 
-using FieldRef = std::variant<std::string*, uint64_t*, std::vector<uint32_t>*,
-                              std::vector<std::string>*, Demand*, Switch*, VerifyMode*,
-                              UnlistedUids*, WhenBehind*, KeepMode*, LogLevel*, LogFormat*>;
+using FieldRef =
+    std::variant<std::string*, uint64_t*, std::vector<uint32_t>*, std::vector<std::string>*,
+                 Demand*, Switch*, VerifyMode*, UnlistedUids*, WhenBehind*, KeepMode*, Encode*,
+                 LogLevel*, LogFormat*>;
 
 // A word that stands for a number, e.g. "unlimited".
 struct Special {
@@ -58,7 +60,7 @@ struct OptionRow {
   std::string_view choices = {};  // "auto|never|require", in the order of the enum
   Reload reload = Reload::kRestart;
   std::string_view help;
-  FieldRef (*field)(void* owner);  // owner: a Config, for [[tenant]] a TenantConfig
+  FieldRef (*field)(void* owner);  // owner: a Config, for [[tenant]] a TenantConfig, ...
 };
 
 // A table of the file and what it is about.
@@ -69,6 +71,7 @@ struct TableRow {
 
 std::span<const OptionRow> option_rows();  // grouped by table
 std::span<const OptionRow> tenant_rows();  // of a [[tenant]] entry; "name" is required
+std::span<const OptionRow> space_rows();   // of a [[space]] entry; "model" is required
 std::span<const TableRow> table_rows();    // in the order of the file
 
 // The row of that name, or null.

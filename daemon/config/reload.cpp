@@ -48,6 +48,7 @@ ConfigDiff diff_config(const Config& current, const Config& wanted) {
   for (const auto& [name, tenant] : after) {
     if (!before.contains(name)) diff.restart.push_back("tenant." + name);
   }
+  if (current.space != wanted.space) diff.live.push_back("space");
   return diff;
 }
 

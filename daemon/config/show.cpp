@@ -9,6 +9,8 @@ namespace kvtier::daemon {
 namespace {
 
 constexpr size_t kLineWidth = 88;
+constexpr std::string_view kSpaceHelp =
+    "What holds for the spaces of some models only. The first entry that fits counts.";
 
 // Breaks text into lines that start with `prefix`.
 std::string wrap(std::string_view text, std::string_view prefix) {
@@ -138,6 +140,8 @@ std::string default_config_text() {
                     "# ");
   out += "#[[tenant]]\n";
   for (const OptionRow& row : tenant_rows()) document(row, out);
+  out += "\n" + wrap(kSpaceHelp, "# ") + "#[[space]]\n";
+  for (const OptionRow& row : space_rows()) document(row, out);
   return out;
 }
 
@@ -153,12 +157,17 @@ std::string show_config(const Config& config) {
     out += "\n[[tenant]]\n";
     show_rows(tenant_rows(), &tenant, out);
   }
+  for (const SpaceConfig& space : config.space) {
+    out += "\n[[space]]\n";
+    show_rows(space_rows(), &space, out);
+  }
   return out;
 }
 
 std::vector<ConfigValue> list_config(const Config& config) {
   static const Config kDefault;
   static const TenantConfig kDefaultTenant;
+  static const SpaceConfig kDefaultSpace;
   std::vector<ConfigValue> values;
   const auto add = [&values](const OptionRow& row, std::string name, const void* owner,
                              const void* defaults) {
@@ -172,6 +181,12 @@ std::vector<ConfigValue> list_config(const Config& config) {
     const std::string prefix = "tenant." + tenant.name + ".";
     for (const OptionRow& row : tenant_rows()) {
       add(row, prefix + std::string(row.name), &tenant, &kDefaultTenant);
+    }
+  }
+  for (const SpaceConfig& space : config.space) {
+    const std::string prefix = "space." + space.model + ".";
+    for (const OptionRow& row : space_rows()) {
+      add(row, prefix + std::string(row.name), &space, &kDefaultSpace);
     }
   }
   return values;
@@ -192,6 +207,8 @@ std::string config_manual() {
       "its "
       "own. One entry\neach; _name_ is required, and _uids_ or _socket_.\n\n";
   for (const OptionRow& row : tenant_rows()) manual_row(row, out);
+  out += "## The entries [[space]]\n\n" + wrap(kSpaceHelp, "") + "\n";
+  for (const OptionRow& row : space_rows()) manual_row(row, out);
   out += "# PROBLEMS\n\n";
   for (const ProblemRow& row : problem_rows()) {
     out += "*" + std::string(row.name) + "*\n" + wrap(escaped(row.summary), "\t") + "\n";

@@ -13,6 +13,7 @@ using Outcome = std::optional<ValueProblem>;
 
 constexpr size_t kPathBytesMax = 4095;  // PATH_MAX with the end is 4096
 constexpr size_t kNameBytesMax = 32;
+constexpr size_t kModelBytesMax = 255;
 
 Outcome bad(const OptionRow& row, std::string_view text, std::string_view why, std::string help) {
   return ValueProblem{
@@ -67,6 +68,13 @@ std::optional<ValueProblem> check_text(const OptionRow& row, std::string_view te
       if (text.size() > kNameBytesMax || !is_name(text)) {
         return bad(row, text, "is not a name",
                    "use a to z, 0 to 9, '-' and '_', at most 32, starting with a letter or digit");
+      }
+      return {};
+    case ValueKind::kModel:
+      if (text.size() > kModelBytesMax ||
+          text.substr(0, text.size() - 1).find('*') != std::string_view::npos) {
+        return bad(row, text, "is not a model's name",
+                   "at most 255 bytes, with '*' at its end or not at all");
       }
       return {};
     case ValueKind::kGroup:

@@ -318,6 +318,24 @@ TenantConfig::TenantConfig() {
   for (const OptionRow& row : tenant_rows()) set_default(row, this);
 }
 
+SpaceConfig::SpaceConfig() {
+  for (const OptionRow& row : space_rows()) set_default(row, this);
+}
+
+SpaceConfig Config::space_of(std::string_view model) const {
+  for (const SpaceConfig& entry : space) {
+    const std::string_view due = entry.model;
+    const bool is_beginning = due.ends_with('*');
+    if (is_beginning ? model.starts_with(due.substr(0, due.size() - 1)) : model == due) {
+      return entry;
+    }
+  }
+  SpaceConfig all;
+  all.encode = host.encode;
+  all.nvme_encode = nvme.encode;
+  return all;
+}
+
 std::optional<ValueProblem> set_option(const OptionRow& row, const RawValue& value, void* owner) {
   const auto set = [&](auto* field) -> Outcome {
     using Field = std::remove_pointer_t<decltype(field)>;
@@ -392,6 +410,7 @@ std::string describe_values(const OptionRow& row) {
                                                 "file mode",
                                                 "word",
                                                 "name",
+                                                "model, or its beginning and '*'",
                                                 "group name",
                                                 "absolute path",
                                                 "absolute path of a socket",

@@ -281,6 +281,7 @@ class Core final : public Control, private SegmentListener {
   size_t reclaim(Tenant& tenant, uint64_t slot_bytes, size_t count);
   void unpublish(Tenant& tenant, SlotId slot, Removal how, Below below = Below::kKeep);
   void erase_entry(Tenant& tenant, SlotId slot);
+  void resize_entries();
   size_t free_or_retire(Tenant& tenant, std::span<const SlotId> slots);
   size_t sweep_retired(Tenant& tenant);
   bool may_be_freed(SlotId slot);
@@ -344,8 +345,18 @@ class Core final : public Control, private SegmentListener {
   static std::string key_digits(ChunkKey key);
   std::string why_not_below(const Space& space) const;
 
+  // codecs by configuration: core_reencode.cpp
+  void choose_codecs(Space& space);
+  bool is_reencoded_below(const Space& space, const SlotRecord& record) const;
+  bool begin_reencode(const Space& space, uint64_t ticket, const TierChunk& chunk, SlotId slot);
+  void reencoded(uint64_t ticket, Reencode& made);
+  void pump_encoded();
+  void abandon_write(uint64_t ticket);
+
   // downwards: core_demote.cpp, core_admit.cpp
   Down demote(Tenant& tenant, SlotId slot, uint64_t CoreCounters::** why);
+  Down hand_down(Tenant& tenant, uint64_t ticket, const TierChunk& chunk, const std::byte* data,
+                 uint64_t CoreCounters::** why);
   Down demote_group(Tenant& tenant, SlotId slot, uint64_t CoreCounters::** why);
   bool clean_group(Tenant& tenant, SlotId slot);
   bool stays_until_written(Tenant& tenant, SlotId slot);

@@ -7,6 +7,10 @@
 
 namespace kvtier::daemon {
 
+namespace {
+constexpr uint64_t kMeanUnit = 65536;  // ns: a sum over the times of many chunks must not overflow
+}
+
 // What every tenant that holds memory, or asks for it, could have if all were equal.
 uint64_t Core::fair_share_bytes() const {
   const auto wanting = std::count_if(
@@ -27,18 +31,26 @@ bool Core::make_room_for(Tenant& tenant, uint64_t slot_bytes) {
   const uint64_t own_bytes = host_->tenant_bytes(tenant.number);
   // One segment at least, however many share the tier, but never above the tenant's own limit.
   const uint64_t allowed = std::min(std::max(share, wanted_bytes), tenant.host_bytes_max);
-  bool has_this_size = false;
+  // Of this size, in units of mean_use_ns(). One whose slots are all on their way is not cold.
+  uint64_t coldest_ns = UINT64_MAX;
   host_->each_segment([&](const Segment& segment) {
     if (segment.draining) under_way = true;
-    has_this_size = has_this_size || (segment.tenant == tenant.number &&
-                                      segment.slot_bytes == slot_bytes && !segment.draining);
+    if (segment.tenant == tenant.number && segment.slot_bytes == slot_bytes && !segment.draining) {
+      const uint64_t used_ns = mean_use_ns(segment);
+      if (used_ns != 0) coldest_ns = std::min(coldest_ns, used_ns);
+    }
   });
   if (under_way) return true;
+  const uint64_t now_ns = clock_.now_ns() / kMeanUnit;
   host_->each_segment([&](Segment& segment) {
     uint64_t surplus = 0;
     if (segment.tenant == tenant.number) {
-      // Between its own sizes a tenant moves memory only to get the first segment of a size.
-      if (segment.slot_bytes == slot_bytes || has_this_size) return;
+      // Between its own sizes a tenant moves memory to get the first segment of a size, and from
+      // one that was left alone twice as long as any of this size (chunks that come back from
+      // below in another codec are of a size of their own).
+      if (segment.slot_bytes == slot_bytes) return;
+      const uint64_t age = now_ns - std::min(mean_use_ns(segment), now_ns);
+      if (coldest_ns != UINT64_MAX && age / 2 <= now_ns - std::min(coldest_ns, now_ns)) return;
       surplus = 1;
     } else {
       const uint64_t theirs = host_->tenant_bytes(segment.tenant);
@@ -64,7 +76,7 @@ uint64_t Core::mean_use_ns(const Segment& segment) {
   uint64_t chunks = 0;
   for (SlotId slot = segment.first; slot < segment.first + segment.slots; ++slot) {
     if (host_->slots()[slot].state.load(std::memory_order_relaxed) != SlotState::kValid) continue;
-    sum += notes(slot).since_ns / 65536;  // a mean over years must not overflow
+    sum += notes(slot).since_ns / kMeanUnit;
     ++chunks;
   }
   return chunks == 0 ? 0 : sum / chunks;

@@ -95,16 +95,36 @@ Core::Down Core::demote(Tenant& tenant, SlotId slot, uint64_t CoreCounters::** w
   if (!lower_.writes.empty() && lower_.writing_bytes + bytes > writing_bytes_max()) {
     return Down::kLater;
   }
-  const uint64_t slot_bytes = host_->segment_of(slot).slot_bytes;
-  const bool room = make_room_below(tenant, slot_bytes, bytes);
   const uint64_t ticket = lower_.next_ticket++;
-  kill_point("demote.chosen");
+  const bool reencodes = is_reencoded_below(*space, record);
+  if (reencodes) {
+    if (!begin_reencode(*space, ticket, chunk, slot)) return Down::kLater;
+  } else {
+    const Down what = hand_down(tenant, ticket, chunk, host_->data(slot), why);
+    if (what != Down::kUnderWay) return what;
+  }
+  note.writing = true;
+  ++note.holds;
+  lower_.writing_bytes += bytes;
+  lower_.writes[ticket] = {tenant.number, slot, record.generation, chunk};
+  return Down::kUnderWay;
+}
+
+// Begins a write of `chunk`, whose header and payload are at `data`.
+Core::Down Core::hand_down(Tenant& tenant, uint64_t ticket, const TierChunk& chunk,
+                           const std::byte* data, uint64_t CoreCounters::** why) {
+  const auto refuse = [why](uint64_t CoreCounters::*reason) {
+    *why = reason;
+    return Down::kRefused;
+  };
+  const uint64_t slot_bytes = wire::slot_bytes_for(chunk.header_bytes + chunk.payload_bytes);
+  const bool room = make_room_below(tenant, slot_bytes, chunk.bytes());
   const Status begun =
-      lower_.tier->begin_write({ticket, tenant.number, chunk, {host_->data(slot), bytes}});
+      lower_.tier->begin_write({ticket, tenant.number, chunk, {data, chunk.bytes()}});
   switch (begun.code()) {
     case Code::kOk:
       lower_.write_meter.begun(clock_.now_ns(), chunk.bytes());
-      break;
+      return Down::kUnderWay;
     case Code::kDeadline:
       lower_.budget_spent = true;
       return refuse(&CoreCounters::dropped_budget);
@@ -118,11 +138,6 @@ Core::Down Core::demote(Tenant& tenant, SlotId slot, uint64_t CoreCounters::** w
     default:
       return refuse(&CoreCounters::dropped_write_failed);
   }
-  note.writing = true;
-  ++note.holds;
-  lower_.writing_bytes += bytes;
-  lower_.writes[ticket] = {tenant.number, slot, record.generation, chunk};
-  return Down::kUnderWay;
 }
 
 // The shards of a key go down together: refused for one, refused for all.
@@ -154,6 +169,7 @@ void Core::choose(Tenant& tenant, SlotId slot) {
 
 // Writes what was chosen, as far as the tier takes it. Reads come first.
 void Core::pump_writes() {
+  if (lower_.reads_waiting.empty()) pump_encoded();
   while (!lower_.chosen.empty() && lower_.reads_waiting.empty()) {
     const Demotion next = lower_.chosen.front();
     const SlotRecord& record = host_->slots()[next.slot];
@@ -184,10 +200,12 @@ void Core::write_ended(const TierCompletion& completion) {
   Tenant& tenant = *tenants_[down.tenant];
   SlotNotes& note = notes_[down.slot];
   note.writing = false;
+  const bool was_encoded = lower_.encoded.contains(completion.ticket);
   if (completion.memory_in_use) {
     lower_.given_up[completion.ticket] = {down.slot, false};
   } else {
     --note.holds;
+    lower_.encoded.erase(completion.ticket);
   }
   const bool resident =
       host_->slots()[down.slot].state.load(std::memory_order_relaxed) == SlotState::kValid;
@@ -204,6 +222,11 @@ void Core::write_ended(const TierCompletion& completion) {
   kill_point("demote.attached");
   ++counters_.demoted;
   counters_.demoted_bytes += down.chunk.payload_bytes;
+  if (was_encoded) {
+    ++counters_.reencoded;
+    counters_.reencode_saved_bytes +=
+        host_->slots()[down.slot].payload_bytes - down.chunk.payload_bytes;
+  }
 }
 
 size_t Core::writes_under_way(const Tenant& tenant, uint64_t slot_bytes) {

@@ -50,7 +50,7 @@ TierChunk Core::lower_chunk(Tenant& tenant, uint32_t entry) {
   const Space* space = find_space(tenant, facts.space);
   TierChunk chunk;
   chunk.key = facts.key;
-  chunk.payload_bytes = facts.payload_bytes;
+  chunk.payload_bytes = note.payload_bytes;
   chunk.checksum = note.checksum;
   chunk.position = note.position;
   chunk.tokens = facts.tokens;
@@ -69,6 +69,7 @@ void Core::attach_lower(Tenant& tenant, uint32_t entry, TierPlace place, const T
   note.checksum = chunk.checksum;
   note.entry = entry;
   note.position = chunk.position;
+  note.payload_bytes = static_cast<uint32_t>(chunk.payload_bytes);
   note.tenant = static_cast<uint16_t>(tenant.number);
   ++tenant.lower_chunks;
   tenant.lower_bytes += chunk.payload_bytes;
@@ -132,7 +133,7 @@ size_t Core::evict_places(std::span<const TierPlace> places) {
       if (std::find(leaving.begin(), leaving.end(), one) != leaving.end()) return;
       ++gone;
       ++counters_.lower_evicted;
-      counters_.lower_evicted_bytes += tenant.index->facts(one).payload_bytes;
+      counters_.lower_evicted_bytes += lower_.notes[its].payload_bytes;
       if (tenant.index->host_place(one).empty()) {
         leaving.push_back(one);
       } else {
@@ -228,6 +229,7 @@ void Core::transfer_ended(const TierCompletion& completion) {
       release_slot(slot.slot);
     } else {
       --notes_[slot.slot].holds;
+      lower_.encoded.erase(completion.ticket);
     }
   } else if (lower_.writes.contains(completion.ticket)) {
     write_ended(completion);

@@ -53,7 +53,7 @@ ChunkSnapshot Core::describe_lower(TenantNumber number, uint32_t entry) {
   chunk.position = note.position;
   chunk.tokens = facts.tokens;
   chunk.slot = place;
-  chunk.payload_bytes = facts.payload_bytes;
+  chunk.payload_bytes = note.payload_bytes;
   chunk.checksum = note.checksum;
   chunk.has_checksum = true;
   return chunk;

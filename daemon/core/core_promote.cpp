@@ -337,6 +337,7 @@ void Core::publish_promoted(Promotion& promotion) {
   record.state.store(SlotState::kValid, std::memory_order_release);
   kill_point("promote.valid");
   Space* space = find_space(tenant, promotion.space);
+  tenant.index->set_payload_bytes(promotion.entry, static_cast<uint32_t>(record.payload_bytes));
   tenant.index->set_flags(promotion.entry, 0);
   tenant.index->set_host(promotion.entry, host_->place(promotion.slot));
   published(tenant, *space, promotion.slot, promotion.entry);

@@ -55,10 +55,7 @@ bool Core::take_record(const TierRecord& record) {
   const Space* space = space_of_record(tenant, chunk);
   if (space == nullptr || space->header_bytes != chunk.header_bytes) return false;
   uint32_t entry = tenant.index->find(chunk.key, space->id);
-  if (entry != kNoEntry && (lower_place(tenant, entry) != 0 ||
-                            tenant.index->facts(entry).payload_bytes != chunk.payload_bytes)) {
-    return false;
-  }
+  if (entry != kNoEntry && lower_place(tenant, entry) != 0) return false;
   if (entry == kNoEntry) {
     EntryFacts facts;
     facts.key = chunk.key;

@@ -98,7 +98,10 @@ void Core::unpublish(Tenant& tenant, SlotId slot, Removal how, Below below) {
   kill_point(clean ? "evict.unpublished" : "drop.unpublished");
   if (clean) --tenant.clean_chunks;
   if (clean && below == Below::kForget) detach_lower(tenant, note.entry, how);
-  if (lower_place(tenant, note.entry) != 0) {
+  if (const TierPlace place = lower_place(tenant, note.entry); place != 0) {
+    if (lower_.notes[place].payload_bytes != record.payload_bytes) {
+      lower_.resized.emplace_back(tenant.number, note.entry);
+    }
     note.entry = UINT32_MAX;
   } else {
     forget_promotion(tenant, note.entry);
@@ -120,6 +123,17 @@ void Core::unpublish(Tenant& tenant, SlotId slot, Removal how, Below below) {
   kill_point(clean ? "evict.retired" : "drop.retired");
 }
 
+// After the fence that follows unpublish(): entries of chunks that have another size below get
+// that.
+void Core::resize_entries() {
+  for (const auto& [number, entry] : std::exchange(lower_.resized, {})) {
+    Tenant& tenant = *tenants_[number];
+    const TierPlace place = lower_place(tenant, entry);
+    if (place == 0 || !tenant.index->host_place(entry).empty()) continue;
+    tenant.index->set_payload_bytes(entry, lower_.notes[place].payload_bytes);
+  }
+}
+
 // After the fence that follows unpublish(): the entry, unless the chunk lives on below.
 void Core::erase_entry(Tenant& tenant, SlotId slot) {
   SlotNotes& note = notes_[slot];
@@ -135,6 +149,7 @@ bool Core::may_be_freed(SlotId slot) {
 // the same scan. Returns how many slots came free.
 size_t Core::free_or_retire(Tenant& tenant, std::span<const SlotId> slots) {
   std::atomic_thread_fence(std::memory_order_seq_cst);  // D
+  resize_entries();
   stamp_leased(tenant);
   size_t freed = 0;
   const uint64_t now = clock_.now_ns();
@@ -163,7 +178,7 @@ size_t Core::sweep_retired(Tenant& tenant) {
 }
 
 void Core::release_slot(SlotId slot) {
-  notes_[slot] = SlotNotes{};
+  notes(slot) = SlotNotes{};
   host_->give_back(slot);
   kill_point("host.freed");
 }

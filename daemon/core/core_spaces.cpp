@@ -120,6 +120,7 @@ Space& Core::add_space(Tenant& tenant, const wire::SpaceSpecWire& spec, uint32_t
   space->slot_bytes = wire::slot_bytes_for(space->header_bytes + spec.chunk_bytes_max);
   space->last_use_ns = clock_.now_ns();
   join_group(tenant, *space);
+  choose_codecs(*space);
   tenant.spaces.push_back(std::move(space));
   publish_space(tenant, *tenant.spaces.back());
   warn_if_too_large(tenant, *tenant.spaces.back());
@@ -152,6 +153,7 @@ Status Core::describe_recovered(Tenant& tenant, Space& space, const wire::SpaceS
   space.header_bytes = static_cast<uint32_t>(wire::header_bytes_for(spec.tokens_per_chunk));
   space.slot_bytes = wire::slot_bytes_for(space.header_bytes + spec.chunk_bytes_max);
   join_group(tenant, space);
+  choose_codecs(space);
   publish_space(tenant, space);
   warn_if_too_large(tenant, space);
   return {};
@@ -176,6 +178,7 @@ void Core::publish_space(Tenant& tenant, const Space& space) {
   descriptor.chunk_bytes_max = space.spec.chunk_bytes_max;
   descriptor.fingerprint_lo = space.fingerprint.lo;
   descriptor.fingerprint_hi = space.fingerprint.hi;
+  descriptor.codec = static_cast<uint32_t>(space.store_codec);
   tenant.index->describe_space(space.number, descriptor);
 }
 

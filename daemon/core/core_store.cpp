@@ -116,10 +116,6 @@ void Core::reserve_one(Session& session, Tenant& tenant, Space& space,
     if (!tenant.index->host_place(entry).empty()) return say(ReserveOutcome::kPresent);
     // Below only: whoever computed it again may store it, which is cheaper than to read it.
     if (tenant.promoting.contains(entry)) return say(ReserveOutcome::kInProgress);
-    // In another codec below: an entry has one size, so what is there stays.
-    if (tenant.index->facts(entry).payload_bytes != request.arg.payload_bytes) {
-      return say(ReserveOutcome::kPresent);
-    }
   }
   const auto granted = granted_by_key_.find(key.lo);
   if (granted != granted_by_key_.end()) {
@@ -345,11 +341,8 @@ bool Core::publish(Tenant& tenant, Space& space, SlotId slot, uint32_t flags) {
   facts.flags = flags;
   const wire::Place place = host_->place(slot);
   uint32_t entry = tenant.index->find(record.key, record.space);
-  if (entry != kNoEntry && tenant.index->facts(entry).payload_bytes != facts.payload_bytes) {
-    remove_lower_only(tenant, {&entry, 1}, Removal::kDropped);  // another size is another chunk
-    entry = kNoEntry;
-  }
   if (entry != kNoEntry) {
+    tenant.index->set_payload_bytes(entry, facts.payload_bytes);  // below it may be another
     tenant.index->set_flags(entry, flags);
     tenant.index->set_host(entry, place);
     ++tenant.clean_chunks;

@@ -107,8 +107,16 @@ void change_policy(std::unique_ptr<Policy>& policy, const std::string& name, siz
 void Core::apply_config(const Config& config) {
   // Only what may change while running: the caller has checked that nothing else differs.
   const bool other_policy = config.host.policy != config_.host.policy;
+  const bool other_codecs = config.host.encode != config_.host.encode ||
+                            config.nvme.encode != config_.nvme.encode ||
+                            config.space != config_.space;
   config_ = config;
   for (const std::unique_ptr<Tenant>& tenant : tenants_) {
+    for (const std::unique_ptr<Space>& space : tenant->spaces) {
+      if (!other_codecs || space->group == 0) continue;
+      choose_codecs(*space);
+      publish_space(*tenant, *space);
+    }
     if (!other_policy) break;
     for (auto& [slot_bytes, policy] : tenant->policies) {
       change_policy(policy, config.host.policy, tenant->chunks, [&](SlotId slot) {

@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "daemon/core/reencode.hpp"
 #include "daemon/core/snapshot.hpp"
 #include "daemon/index/published_index.hpp"
 #include "daemon/memory/slot_id.hpp"
@@ -26,7 +27,8 @@ struct LowerNote {
   uint32_t entry = kNoEntry;  // kNoEntry: nothing of ours
   uint32_t position = 0;
   uint16_t tenant = 0;
-  uint16_t reads = 0;  // under way
+  uint16_t reads = 0;          // under way
+  uint32_t payload_bytes = 0;  // here: in host memory the chunk may be in another codec
 };
 static_assert(sizeof(LowerNote) == 24);
 
@@ -97,12 +99,14 @@ struct Scrub {
 
 struct Lower {
   Scrub scrub;  // outlives the tier, which may still write its memory
+  std::unordered_map<uint64_t, PageMemory> encoded;  // by ticket of the write; outlives it, too
   std::unique_ptr<Tier> tier;
   std::vector<LowerNote> notes;  // by TierPlace
 
   std::deque<Demotion> chosen;                    // to be written when the tier takes it
   std::unordered_map<uint64_t, Demotion> writes;  // by ticket
   uint64_t writing_bytes = 0;
+  std::deque<uint64_t> ready;  // tickets of writes that workers have encoded
 
   std::unordered_map<uint64_t, Promotion> reads;   // by ticket
   std::deque<uint64_t> reads_waiting;              // tickets that the tier has not taken yet
@@ -117,6 +121,8 @@ struct Lower {
   Admission admission;
   Offers offered{UINT64_MAX};  // bytes, in a quarter of an hour
   uint64_t first_offer_ns = 0;
+  // Entries whose size becomes that below, after the next fence: tenant and entry.
+  std::vector<std::pair<TenantNumber, uint32_t>> resized;
 
   TierMeter meter;  // of reads
   TierMeter write_meter;

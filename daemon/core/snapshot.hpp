@@ -144,7 +144,7 @@ struct CoreCounters {
            dropped_lower_full = 0, dropped_unserved = 0, dropped_unverified = 0,
            dropped_write_failed = 0, dropped_too_large = 0, prefetches = 0, prefetch_joined = 0,
            prefetch_absent = 0, prefetch_full = 0, prefetch_unserved = 0, prefetch_late = 0,
-           prefetch_cancelled = 0;
+           prefetch_cancelled = 0, reencoded = 0, reencode_saved_bytes = 0, reencode_kept = 0;
 };
 
 // Of the plans of all clients.

@@ -14,6 +14,7 @@
 #include "daemon/policy/policy.hpp"
 #include "daemon/tiers/host_tier.hpp"
 #include "daemon/tiers/tier.hpp"
+#include "kernels/codec.hpp"
 #include "kvtier/wire/key.hpp"
 #include "kvtier/wire/messages.hpp"
 
@@ -31,6 +32,8 @@ struct Space {
   uint64_t chunks = 0;
   uint64_t payload_bytes = 0;
   uint64_t stored = 0;
+  kernels::Codec store_codec = kernels::Codec::kNone;  // that clients are asked to use
+  kernels::Codec lower_codec = kernels::Codec::kNone;  // of what is written below
   PrefillCost prefill;
   std::vector<uint32_t> siblings;  // ids of the group's other shards
 };

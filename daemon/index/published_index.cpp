@@ -204,6 +204,11 @@ void PublishedIndex::set_host(uint32_t entry, Place place) {
   entries_[entry].host_place.store(place.word(), std::memory_order_release);
 }
 
+void PublishedIndex::set_payload_bytes(uint32_t entry, uint32_t bytes) {
+  if (host_place(entry).word() != 0) std::abort();  // readers could take it for another chunk's
+  entries_[entry].payload_bytes.store(bytes, std::memory_order_relaxed);
+}
+
 void PublishedIndex::set_flags(uint32_t entry, uint32_t flags) {
   entries_[entry].flags.store(flags, std::memory_order_release);
 }

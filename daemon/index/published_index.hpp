@@ -60,6 +60,8 @@ class PublishedIndex {
   void erase(uint32_t entry);  // back to the free list
 
   void set_host(uint32_t entry, wire::Place place);
+  // Of an entry without a host place, after a fence (docs/protocol.md section 3, Change).
+  void set_payload_bytes(uint32_t entry, uint32_t bytes);
   void set_flags(uint32_t entry, uint32_t flags);
   // Where else the chunk lies (wire::kOn*, kPromoted). An entry without a host place and with a
   // lower one lives on: it is in its bucket, and erase() refuses it.

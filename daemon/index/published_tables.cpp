@@ -25,6 +25,7 @@ void PublishedIndex::describe_space(uint32_t number, const wire::SpaceDescriptor
   copy_word(space.chunk_bytes_max, descriptor.chunk_bytes_max);
   copy_word(space.fingerprint_lo, descriptor.fingerprint_lo);
   copy_word(space.fingerprint_hi, descriptor.fingerprint_hi);
+  copy_word(space.codec, descriptor.codec);
   space.id.store(descriptor.id.load(std::memory_order_relaxed), std::memory_order_release);
 }
 

@@ -77,6 +77,18 @@ enum {
   KVTIER_MISS_DEADLINE = 10
 };
 
+/* How a store writes chunks; a load gives the engine's bytes whatever they are in. All but none and
+   lossless change the numbers, and are for typed spaces. */
+enum {
+  KVTIER_ENCODING_NONE = 0,
+  KVTIER_ENCODING_FP8 = 1, /* a scale a token and head */
+  KVTIER_ENCODING_FP8_TENSOR = 2,
+  KVTIER_ENCODING_INT8 = 3,
+  KVTIER_ENCODING_INT4 = 4,
+  KVTIER_ENCODING_LOSSLESS = 5
+};
+#define KVTIER_ENCODING_OF_SPACE UINT32_MAX
+
 /* What became of a chunk that was to be stored. */
 enum {
   KVTIER_STORED = 0, /* of a reservation: granted */
@@ -369,6 +381,15 @@ typedef struct kvtier_store_source {
 KVTIER_API int32_t kvtier_store(const kvtier_space* space, const kvtier_chain* chain,
                                 const kvtier_store_source* sources, size_t source_count,
                                 int64_t timeout_ns, uint32_t* outcomes, kvtier_error* error);
+
+/* The same in a codec of the caller's choice. KVTIER_ENCODING_OF_SPACE, which kvtier_store() takes:
+   what the daemon's configuration says. A chunk that the codec refuses or does not make smaller is
+   stored as it is. Errors, besides: invalid_argument (the space does not take it: opaque ones take
+   only lossless). */
+KVTIER_API int32_t kvtier_store_encoded(const kvtier_space* space, const kvtier_chain* chain,
+                                        const kvtier_store_source* sources, size_t source_count,
+                                        uint32_t encoding, int64_t timeout_ns, uint32_t* outcomes,
+                                        kvtier_error* error);
 
 /* ---- Telling ---- */
 

@@ -96,10 +96,12 @@ enum class Encoding : uint32_t {
   kInt8 = 3,
   kInt4 = 4,
   kLossless = 5,  // the only one that opaque spaces take
+  // What the daemon's configuration says for the space (host.encode, [[space]]).
+  kOfSpace = UINT32_MAX,
 };
 
 struct StoreOptions {
-  Encoding encoding = Encoding::kNone;
+  Encoding encoding = Encoding::kOfSpace;
 };
 
 // An id that is part of what the KV depends on besides token ids: a LoRA adapter, an image hash, a

@@ -131,6 +131,13 @@ static void test_store(const kvtier_space* space, const kvtier_chain* chain) {
   for (size_t i = 0; i < CHUNKS; ++i) {
     EXPECT(outcomes[i] == (i < 2 ? KVTIER_STORE_PRESENT : KVTIER_STORED));
   }
+  /* The space is opaque. */
+  EXPECT(kvtier_store_encoded(space, chain, sources, CHUNKS, KVTIER_ENCODING_INT8, SECOND, outcomes,
+                              &error) == KVTIER_INVALID_ARGUMENT);
+  EXPECT(strstr(error.message, "opaque") != NULL);
+  EXPECT(kvtier_store_encoded(space, chain, sources, CHUNKS, KVTIER_ENCODING_LOSSLESS, SECOND,
+                              outcomes, &error) == KVTIER_OK);
+  EXPECT(outcomes[0] == KVTIER_STORE_PRESENT);
 }
 
 static void test_load(const kvtier_space* space, const kvtier_chain* chain) {

@@ -159,6 +159,52 @@ TEST_F(ClientLibrary, ChunksInACodecAreLoadedByAnotherProcessBesideThoseInNone) 
   EXPECT_TRUE(match->payload(4).empty());
 }
 
+// Stored raw, written below in a codec, killed, and read back by the next daemon: the same bytes.
+// The same engine's stores follow what that daemon's configuration says.
+TEST_F(ClientLibrary, CodecsOfTheConfigurationHoldOverAKill) {
+  constexpr size_t kPrompts = 24;
+  constexpr size_t kChunks = 10;
+  const std::string pool =
+      "host.capacity = \"8MiB\"\ndaemon.keep = \"off\"\nnvme.capacity = \"64MiB\"\n"
+      "nvme.prepare = \"off\"\nnvme.encode = \"lossless\"\nnvme.paths = [\"" +
+      (folder_ / "slab") + "\"]\ndaemon.state_directory = \"" + (folder_ / "state") + "\"";
+  kill_daemon();
+  start(pool);
+  Engine engine(socket());
+  ASSERT_TRUE(engine.ready());
+  for (uint32_t prompt = 0; prompt < kPrompts; ++prompt) {
+    ASSERT_EQ(engine.store(prompt, kChunks, Encoding::kOfSpace), kChunks);
+  }
+  const uint64_t epoch = engine.session().epoch();
+  kill_daemon();
+  start(pool + "\nhost.encode = \"lossless\"");
+  ASSERT_TRUE(
+      eventually([&] { return engine.session().attached() && engine.session().epoch() != epoch; }));
+  // What lay below comes into the index behind the daemon's start.
+  const auto found = [&] {
+    size_t chunks = 0;
+    for (uint32_t prompt = 0; prompt < kPrompts; ++prompt) {
+      const auto keys = engine.chain(prompt, kChunks);
+      if (!keys.ok()) continue;
+      (void)engine.space().prefetch(*keys, 0, kChunks, Engine::soon());
+      const Engine::Loaded loaded = engine.load(prompt, kChunks);
+      EXPECT_EQ(loaded.wrong_bytes, 0u) << prompt;
+      chunks += loaded.chunks;
+      const auto match = engine.space().match(*keys);
+      if (!match.ok() || match->chunks() == 0) continue;
+      EXPECT_TRUE(match->payload(0).empty()) << "what comes back is encoded";
+    }
+    return chunks;
+  };
+  EXPECT_TRUE(eventually([&] { return found() > 0; }));
+  ASSERT_EQ(engine.store(1000, 2, Encoding::kOfSpace), 2u);
+  const auto match = engine.space().match(*engine.chain(1000, 2));
+  ASSERT_TRUE(match.ok());
+  ASSERT_EQ(match->chunks(), 2u);
+  EXPECT_TRUE(match->payload(0).empty()) << "host.encode";
+  EXPECT_EQ(engine.load(1000, 2).wrong_bytes, 0u);
+}
+
 TEST_F(ClientLibrary, LeasesAndGrantsOfAKilledProcessReturnWithinASecond) {
   // It leases a third of the tier and holds grants for as much.
   Child holder = Child::run([&](const Child::Line& line) {

@@ -202,9 +202,10 @@ class Space:
         """targets: (chunk of the chain, [(address, bytes)]), consecutive. Their memory must outlive the object."""
     def store(
         self, chain: KeyChain, sources: Sequence[tuple[int, Iterable[Fragment]]],
-        timeout: Optional[float] = None,
+        timeout: Optional[float] = None, encoding: Optional[str] = None,
     ) -> list[str]:
-        """Outcomes: stored, present, in_progress, full, over_quota, declined, busy, failed."""
+        """`encoding`: none, lossless, fp8, fp8-tensor, int8, int4; without it what the daemon's
+        configuration says for the space. Outcomes: stored, present, in_progress, full, over_quota, declined, busy, failed."""
     def reserve(self, chain: KeyChain, chunks: Sequence[int], timeout: Optional[float] = None) -> list[Reservation]: ...
     def commit(
         self, grants: Sequence[Grant], checksums: Sequence[int] = ..., timeout: Optional[float] = None

@@ -162,20 +162,32 @@ std::vector<const char*> outcomes_value(const Result<std::vector<StoreOutcome>>&
 }
 
 std::vector<const char*> store(const PySpace& self, PyChain& chain,
-                               std::span<const StoreSource> sources,
-                               std::optional<double> timeout) {
+                               std::span<const StoreSource> sources, std::optional<double> timeout,
+                               const StoreOptions& options) {
   const PySpace::Use space = self.use();
   const Clock::time_point deadline = deadline_of(timeout);
   const auto outcomes = [&] {
     py::gil_scoped_release unlocked;
     const std::lock_guard turn(chain.turn);
-    return space->store(chain.chain, sources, deadline);
+    return space->store(chain.chain, sources, deadline, options);
   }();
   return outcomes_value(outcomes, sources.size());
 }
 
+Encoding encoding_named(const std::string& name) {
+  constexpr const char* kNames[] = {"none", "fp8", "fp8-tensor", "int8", "int4", "lossless"};
+  for (uint32_t i = 0; i < std::size(kNames); ++i) {
+    if (name == kNames[i]) return static_cast<Encoding>(i);  // in the order of the enum
+  }
+  throw WrongUse(Code::kInvalidArgument, "no encoding is called \"" + name +
+                                             "\": none, fp8, fp8-tensor, int8, int4, lossless");
+}
+
 std::vector<const char*> store_fragments(const PySpace& self, PyChain& chain, const Items& items,
-                                         std::optional<double> timeout) {
+                                         std::optional<double> timeout,
+                                         const std::optional<std::string>& encoding) {
+  StoreOptions options;
+  if (encoding) options.encoding = encoding_named(*encoding);
   std::vector<Fragments> held;
   held.reserve(items.size());
   std::vector<std::vector<ConstFragment>> lists;
@@ -186,7 +198,7 @@ std::vector<const char*> store_fragments(const PySpace& self, PyChain& chain, co
     lists.push_back(held.back().readable());
     sources.push_back({chunk, lists.back()});
   }
-  return store(self, chain, sources, timeout);
+  return store(self, chain, sources, timeout, options);
 }
 
 std::vector<PyReservation> reserve(const PySpace& self, PyChain& chain,
@@ -396,7 +408,8 @@ void bind_space(py::module_& module) {
       .def("load", &load_fragments, py::arg("match"), py::arg("targets"), timeout)
       .def("load_blocks", &load_blocks, py::arg("match"), py::arg("layout"), py::arg("blocks"),
            py::kw_only(), py::arg("first") = 0, py::arg("chunks"), timeout)
-      .def("store", &store_fragments, py::arg("chain"), py::arg("sources"), timeout)
+      .def("store", &store_fragments, py::arg("chain"), py::arg("sources"), timeout,
+           py::arg("encoding") = py::none())
       .def("reserve", &reserve, py::arg("chain"), py::arg("chunks"), timeout)
       .def("commit", &commit, py::arg("grants"), py::arg("checksums") = std::vector<uint64_t>(),
            timeout)

@@ -69,7 +69,9 @@ struct alignas(64) SpaceDescriptor {
   std::atomic<uint64_t> chunk_bytes_max;
   std::atomic<uint64_t> fingerprint_lo;  // of the whole spec, shard included
   std::atomic<uint64_t> fingerprint_hi;
-  uint64_t reserved[2];
+  std::atomic<uint32_t> codec;  // that stores are asked to use; changes while clients are attached
+  uint32_t reserved0;
+  uint64_t reserved1;
 };
 static_assert(sizeof(SpaceDescriptor) == 64);
 

@@ -61,6 +61,29 @@ host_max = "1GiB"
   EXPECT_EQ(config.tenant[1].host_bytes_max, 1ull << 30);
 }
 
+TEST(Load, SpacesTakeTheirOwnCodecsOrThoseOfTheTiers) {
+  const ConfigOutcome outcome = parse(R"(
+[[space]]
+model = "org/model-7b"
+encode = "int8"
+[[space]]
+model = "org/*"
+nvme_encode = "none"
+[host]
+encode = "fp8"
+[nvme]
+encode = "lossless"
+)");
+  ASSERT_TRUE(outcome.ok()) << rendered(outcome);
+  const Config& config = outcome.config;
+  EXPECT_EQ(config.space_of("org/model-7b").encode, Encode::kInt8);
+  EXPECT_EQ(config.space_of("org/model-7b").nvme_encode, Encode::kLossless) << "of the tier";
+  EXPECT_EQ(config.space_of("org/model-7b-chat").encode, Encode::kFp8);
+  EXPECT_EQ(config.space_of("org/model-7b-chat").nvme_encode, Encode::kNone);
+  EXPECT_EQ(config.space_of("other").encode, Encode::kFp8);
+  EXPECT_EQ(config.space_of("other").nvme_encode, Encode::kLossless);
+}
+
 TEST(Load, AutoAndUnlimitedAreWords) {
   const ConfigOutcome outcome = parse(
       "[host]\ncapacity = \"auto\"\ncapacity_chunks = \"unlimited\"\n[daemon]\nworkers = 0\n");
@@ -127,6 +150,16 @@ TEST(Load, RefusesWithPlaceAndRemedy) {
        "[1000, 1001]"},
       {"[[tenant]]\nname = \"a\"\nuid = [1]\n", "C003", 3, 1, 3,
        "unknown option 'uid' in [[tenant]]", "did you mean 'uids'?"},
+      {"[host]\nencode = \"int9\"\n", "C007", 2, 10, 6, "cannot be \"int9\"",
+       "did you mean \"int8\""},
+      {"[nvme]\nencode = 8\n", "C004", 2, 10, 1, "cannot be an integer", "a string in quotes"},
+      {"[[space]]\nmodel = \"m\"\nencode = \"fp16\"\n", "C007", 3, 10, 6, "cannot be \"fp16\"",
+       "\"fp8\""},
+      {"[[space]]\nencode = \"fp8\"\n", "C008", 1, 1, 9, "has no model", "add model"},
+      {"[[space]]\nmodel = \"a*b\"\n", "C005", 2, 9, 5, "not a model's name", "at its end"},
+      {"[[space]]\nmodel = \"m\"\nlayers = 3\n", "C003", 3, 1, 6,
+       "unknown option 'layers' in [[space]]", "known are: model"},
+      {"[space]\nmodel = \"m\"\n", "C004", 1, 2, 5, "'space' is a list", "[[space]]"},
       {"[host\n", "C001", 1, 6, 1, "Error while parsing table header", "kvtier config default"},
       {"[host]\nlock = \"auto\"\nlock = \"never\"\n", "C001", 3, 8, 1, "cannot redefine",
        "only once"},

@@ -67,7 +67,7 @@ TEST(Options, EveryTableOfTheConfigurationIsCountedAbove) {
   const size_t tables = sizeof(Config::Daemon) + sizeof(Config::Log) + sizeof(Config::Host) +
                         sizeof(Config::Nvme) + sizeof(Config::Index) + sizeof(Config::Session) +
                         sizeof(Config::Verify) + sizeof(Config::Tenants) + sizeof(Config::Planner) +
-                        sizeof(std::vector<TenantConfig>);
+                        sizeof(std::vector<TenantConfig>) + sizeof(std::vector<SpaceConfig>);
   EXPECT_LT(sizeof(Config), tables + 4 * alignof(Config));
   EXPECT_EQ(table_rows().size(), 9u);
 }
@@ -90,6 +90,12 @@ TEST(Options, NoTwoRowsShareAFieldOrAName) {
   constexpr size_t kTenantBytes =
       3 * sizeof(std::string) + sizeof(std::vector<uint32_t>) + 5 * sizeof(uint64_t);
   EXPECT_EQ(sizeof(TenantConfig), kTenantBytes) << "a field was added to TenantConfig: add its row";
+  SpaceConfig space;
+  for (const OptionRow& row : space_rows()) {
+    EXPECT_TRUE(fields.insert(address(row.field(&space))).second) << row.name;
+  }
+  EXPECT_EQ(space_rows().size(), 3u) << "a field of SpaceConfig has no row";
+  EXPECT_EQ(sizeof(SpaceConfig), sizeof(std::string) + alignof(std::string));
 }
 
 TEST(Options, EveryDefaultIsWrittenAsItWouldBeShown) {

@@ -28,6 +28,14 @@ TEST(Reload, TheOrderOfTenantsMeansNothing) {
   EXPECT_TRUE(diff_config(parse(a + b).config, parse(b + a).config).empty());
 }
 
+TEST(Reload, CodecsChangeLive) {
+  const Config after =
+      parse("[nvme]\nencode=\"int8\"\n[[space]]\nmodel=\"m\"\nencode=\"fp8\"\n").config;
+  const ConfigDiff diff = diff_config(Config(), after);
+  EXPECT_EQ(diff.live, (Names{"nvme.encode", "space"}));
+  EXPECT_TRUE(diff.restart.empty());
+}
+
 TEST(Reload, LiveChangesAreTakenOver) {
   TemporaryFolder folder;
   const ReloadPlan plan =

@@ -32,8 +32,10 @@ TEST(Show, TheDocumentedFileIsTheDefaultConfiguration) {
 TEST(Show, TheDocumentedFileNamesEveryOptionAtItsDefault) {
   std::string text = uncommented(default_config_text());
   const ConfigOutcome incomplete = parse(text);
-  ASSERT_EQ(incomplete.problems.size(), 1u) << rendered(incomplete);
+  ASSERT_EQ(incomplete.problems.size(), 2u) << rendered(incomplete);
   EXPECT_EQ(incomplete.problems[0].message, "this [[tenant]] has no name");
+  EXPECT_EQ(incomplete.problems[1].message, "this [[space]] has no model");
+  text.replace(text.find("\nmodel = \"\""), 11, "\nmodel = \"m*\"");
   text.replace(text.find("\nname = \"\""), 10, "\nname = \"a\"");
   text.replace(text.find("\nuids = []"), 10, "\nuids = [7]");
   const ConfigOutcome outcome = parse(text);
@@ -43,6 +45,9 @@ TEST(Show, TheDocumentedFileNamesEveryOptionAtItsDefault) {
   tenant.name = "a";
   tenant.uids = {7};
   expected.tenant.push_back(tenant);
+  SpaceConfig space;
+  space.model = "m*";
+  expected.space.push_back(space);
   EXPECT_EQ(outcome.config, expected);
   for (const OptionRow& row : option_rows()) {
     const std::string key(row.name.substr(row.name.find('.') + 1));

@@ -20,16 +20,22 @@ class LowerTest : public CoreTest {
     double latency_s = 0;
     size_t queue_max = 64;
     uint64_t write_budget = kUnlimited;  // bytes a second; the tier itself has none
+    uint64_t segments = 1;               // another size of chunk needs one of its own
+    Encode store_encode = Encode::kNone;
+    Encode encode = Encode::kNone;  // below
   };
 
   void start_over(const Sizes& sizes) {
     Config config;
     config.host.capacity_bytes = std::bit_ceil(sizes.host_slots) * 64 * wire::KiB;
-    config.host.segment_bytes_min = std::min<uint64_t>(config.host.capacity_bytes, 32 * wire::MiB);
+    config.host.segment_bytes_min =
+        std::min<uint64_t>(config.host.capacity_bytes / sizes.segments, 32 * wire::MiB);
     config.host.lock = Demand::kNever;
     config.host.huge_pages = Demand::kNever;
     config.index.huge_pages = Demand::kNever;
     config.nvme.when_behind = sizes.when_behind;
+    config.nvme.encode = sizes.encode;
+    config.host.encode = sizes.store_encode;
     config.nvme.demote_idle_after_ns = sizes.demote_idle_after_ns;
     config.nvme.write_budget = sizes.write_budget;
     MemoryTierOptions options;
@@ -120,6 +126,7 @@ class LowerTest : public CoreTest {
       }
       answers_.pop_back();
       pass();
+      core_->tick();  // a segment of another size may have to be emptied
     }
     FAIL() << "no slots for a prefetch";
   }
