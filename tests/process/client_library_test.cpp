@@ -3,6 +3,7 @@
 // wrong bytes or a call that hangs.
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 
 #include "kvtier/kvtier.hpp"
 #include "tests/process/process_fixture.hpp"
@@ -169,6 +170,7 @@ TEST_F(ClientLibrary, CodecsOfTheConfigurationHoldOverAKill) {
       "nvme.prepare = \"off\"\nnvme.encode = \"lossless\"\nnvme.paths = [\"" +
       (folder_ / "slab") + "\"]\ndaemon.state_directory = \"" + (folder_ / "state") + "\"";
   kill_daemon();
+  ASSERT_TRUE(std::filesystem::create_directory(folder_ / "slab"));
   start(pool);
   Engine engine(socket());
   ASSERT_TRUE(engine.ready());
