@@ -42,7 +42,6 @@ constexpr size_t kBatchMax = 4096;      // operations in one write
 constexpr std::chrono::microseconds kGather(250);
 constexpr unsigned kWritesPerMeasure = 64;
 constexpr int kOpenFilesMax = 64;
-constexpr uint64_t kLogFileBytes = uint64_t{1} << 20;
 
 struct Operation {
   std::string key;
@@ -50,7 +49,8 @@ struct Operation {
   enum class Kind : uint8_t { kPut, kRemove, kSync } kind = Kind::kPut;
 };
 
-// Else even a reader makes a log file beside the database.
+// The library's own log file: a reader would make one, too, and where it cannot be written (a full
+// or broken file system) the library ends the process at its second line.
 class NoLog final : public rocksdb::Logger {
  public:
   using rocksdb::Logger::Logv;
@@ -60,7 +60,7 @@ class NoLog final : public rocksdb::Logger {
 rocksdb::Options database_options(const RocksdbOptions& wanted) {
   rocksdb::Options options;
   options.create_if_missing = !wanted.read_only;
-  if (wanted.read_only) options.info_log = std::make_shared<NoLog>();
+  options.info_log = std::make_shared<NoLog>();
   options.paranoid_checks = true;
   options.compression = rocksdb::kNoCompression;
   options.max_background_jobs = 2;
@@ -70,8 +70,6 @@ rocksdb::Options database_options(const RocksdbOptions& wanted) {
   options.max_write_buffer_number = 2;
   options.max_total_wal_size = 8 * wanted.write_buffer_bytes;
   options.target_file_size_base = 8 << 20;
-  options.keep_log_file_num = 2;
-  options.max_log_file_size = kLogFileBytes;
   options.stats_dump_period_sec = 0;
   options.allow_mmap_reads = options.allow_mmap_writes = false;
   // Records are removed one by one, each reuse of a slot: old ones are to go before they pile up.

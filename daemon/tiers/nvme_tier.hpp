@@ -48,7 +48,9 @@ class NvmeTier final : public Tier {
   void forget(TierPlace place) override;
   uint64_t settle() override { return metadata_ == nullptr ? 0 : metadata_->sync(); }
   bool settled(uint64_t number) const override {
-    return metadata_ == nullptr || metadata_->recorded() >= number;
+    if (metadata_ == nullptr) return true;
+    // One that failed keeps the old records for the next process.
+    return metadata_->state() == MetadataState::kReady && metadata_->recorded() >= number;
   }
   uint64_t room(uint32_t tenant, uint64_t chunk_bytes) const override;
   size_t make_room(uint32_t tenant, uint64_t chunk_bytes, std::span<TierPlace> out) override;
