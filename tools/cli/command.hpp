@@ -66,6 +66,7 @@ std::span<const Command* const> command_table();
 const Command& verify_command();
 const Command& replay_command();
 const Command& simulate_command();
+const Command& ab_command();
 const Command& bench_command();
 
 }  // namespace kvtier::tools

@@ -14,6 +14,7 @@
 #include "tools/cli/output.hpp"
 #include "tools/replay/recompute_cost.hpp"
 #include "tools/simulate/plot.hpp"
+#include "tools/simulate/settings.hpp"
 #include "tools/simulate/simulator.hpp"
 
 namespace kvtier::tools {
@@ -51,50 +52,6 @@ struct Wanted {
   bool chart = false;
   uint64_t seed = 1;
 };
-
-std::vector<std::string> split(const std::string& text) {
-  std::vector<std::string> parts;
-  std::stringstream in(text);
-  for (std::string part; std::getline(in, part, ',');) {
-    if (!part.empty()) parts.push_back(part);
-  }
-  return parts;
-}
-
-// "9139" chunks, or "5%" of the trace's unique blocks, rounded down.
-Result<uint64_t> chunks_of(const std::string& text, uint32_t unique) {
-  char* end = nullptr;
-  const double value = std::strtod(text.c_str(), &end);
-  const bool share = end != nullptr && *end == '%';
-  if (end == text.c_str() || (share ? end[1] : *end) != '\0' || !(value >= 0) || value > 1e15 ||
-      (!share && value != std::floor(value))) {
-    return Error::format(
-        Code::kInvalidArgument,
-        "'%s' is no number of chunks; give 9139, or 5%% of the trace's unique blocks",
-        text.c_str());
-  }
-  // The smallest addend keeps 0.1 % of 1000 from being 0.999...
-  return static_cast<uint64_t>(share ? value * unique / 100 + 1e-9 : value);
-}
-
-// "session-end=0.9" or "request-end=0.9" into options. Empty: no hints.
-Status read_hints(const std::string& text, SimOptions& options) {
-  if (text.empty()) return {};
-  const size_t sign = text.find('=');
-  const std::string name = text.substr(0, sign);
-  char* end = nullptr;
-  const double value = sign == std::string::npos ? -1 : std::strtod(text.c_str() + sign + 1, &end);
-  const bool known = name == "session-end" || name == "request-end";
-  if (!known || end == nullptr || *end != '\0' || !(value >= 0 && value <= 1)) {
-    return Error::format(
-        Code::kInvalidArgument,
-        "--hints '%s' is unknown; give session-end=0.9 or request-end=0.9, a share from 0 to 1",
-        text.c_str());
-  }
-  options.hints = name == "session-end" ? SimOptions::Hints::kBlocks : SimOptions::Hints::kSessions;
-  options.hint_accuracy = value;
-  return {};
-}
 
 struct Row {
   const SimTrace* trace;
@@ -244,11 +201,11 @@ Status Simulating::run_one(const SimTrace& trace, const std::string& policy, uin
 }
 
 Status Simulating::run_trace(const SimTrace& trace) {
-  for (const std::string& policy : split(wanted_.policies)) {
-    for (const std::string& size : split(wanted_.host_chunks)) {
+  for (const std::string& policy : split_list(wanted_.policies)) {
+    for (const std::string& size : split_list(wanted_.host_chunks)) {
       const auto host = chunks_of(size, trace.unique);
       if (!host) return host.error();
-      for (const std::string& lower : split(wanted_.nvme_chunks)) {
+      for (const std::string& lower : split_list(wanted_.nvme_chunks)) {
         const auto nvme = chunks_of(lower, trace.unique);
         if (!nvme) return nvme.error();
         if (Status status = run_one(trace, policy, *host, *nvme); !status) return status;
@@ -259,7 +216,7 @@ Status Simulating::run_trace(const SimTrace& trace) {
 }
 
 int Simulating::run() {
-  for (const std::string& policy : split(wanted_.policies)) {
+  for (const std::string& policy : split_list(wanted_.policies)) {
     if (policy == kBound) continue;
     if (const auto known = daemon::make_policy(policy); !known) {
       return context_.fail(kExitUsage, std::string(known.error().message()) + ", min (a bound)");

@@ -185,6 +185,7 @@ void Simulation::serve(const SimTrace::Request& request) {
     if (!nvme_.has(blocks[hit])) break;
     ++below;
   }
+  if (options_.hits_by_request != nullptr) options_.hits_by_request->push_back(hit);
   ++result_.requests;
   result_.blocks_asked += blocks.size();
   result_.blocks_hit += hit;

@@ -70,6 +70,8 @@ struct SimOptions {
   uint64_t seed = 1;
   // Told of every use, as the daemon tells its own; a token is worth a token and a second.
   daemon::MissCurve* curve = nullptr;
+  // Gets the blocks that each request hit.
+  std::vector<uint32_t>* hits_by_request = nullptr;
 };
 
 struct SimResult {
