@@ -119,6 +119,7 @@ Core::Down Core::hand_down(Tenant& tenant, uint64_t ticket, const TierChunk& chu
   };
   const uint64_t slot_bytes = wire::slot_bytes_for(chunk.header_bytes + chunk.payload_bytes);
   const bool room = make_room_below(tenant, slot_bytes, chunk.bytes());
+  kill_point("demote.chosen");
   const Status begun =
       lower_.tier->begin_write({ticket, tenant.number, chunk, {data, chunk.bytes()}});
   switch (begun.code()) {
