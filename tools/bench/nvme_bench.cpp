@@ -317,6 +317,7 @@ Result<double> NvmeBench::read_all(size_t depth) {
   std::shuffle(order.begin(), order.end(), random_);
   size_t next = 0;
   bool all_sound = true;
+  uint64_t checked = 0;
   auto speed = move(
       depth, chunks_,
       [&](size_t lane) {
@@ -333,7 +334,7 @@ Result<double> NvmeBench::read_all(size_t depth) {
         // The clock takes as long as a quarter of the check of a small chunk: one in eight is
         // timed.
         const uint64_t timed = form_.bytes() <= kSmallBytes ? kTimedOfSmall : 1;
-        job.work = [this, lane, timed, is_timed = next % timed == 0] {
+        job.work = [this, lane, timed, is_timed = checked++ % timed == 0] {
           const double before = is_timed ? cpu_of(CLOCK_THREAD_CPUTIME_ID) : 0;
           lanes_[lane].is_sound = is_sound(lane);
           if (!is_timed) return;
