@@ -402,7 +402,7 @@ Result<double> NvmeBench::raw(size_t depth) {
   options.transfer_bytes = form_.bytes();
   options.depth = depth;
   options.transfers = chunks_;
-  options.memory = raw_memory_->data();
+  options.memory = memory_->data();  // pages that lie elsewhere would be another limit
   options.seed = random_();
   const auto result = daemon::run_raw_disk(options);
   if (!result) return result.error();
