@@ -40,7 +40,7 @@ Result<RawDiskResult> run_raw_disk(const RawDiskOptions& options) {
   uint64_t begun = 0;
   const auto begin = [&](uint64_t lane) {
     io_uring_sqe* entry = io_uring_get_sqe(&ring);
-    std::byte* memory = options.memory + lane * options.transfer_bytes;
+    std::byte* memory = options.memory + lane * options.lane_bytes;
     const uint64_t offset = options.offset + order[begun++ % order.size()] * options.stride_bytes;
     const auto bytes = static_cast<unsigned>(options.transfer_bytes);
     if (options.operation == DiskOperation::kRead) {

@@ -19,7 +19,8 @@ struct RawDiskOptions {
   uint64_t transfer_bytes = 0;
   size_t depth = 1;
   uint64_t transfers = 0;       // in all
-  std::byte* memory = nullptr;  // depth x transfer_bytes, page-aligned
+  uint64_t lane_bytes = 0;      // from one transfer's memory to the next one's; at least its bytes
+  std::byte* memory = nullptr;  // depth x lane_bytes, page-aligned
   uint64_t seed = 1;
 };
 

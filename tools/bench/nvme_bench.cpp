@@ -243,7 +243,8 @@ bool NvmeBench::is_sound(size_t lane) {
 template <typename Begin, typename End>
 Result<double> NvmeBench::move(size_t depth, uint64_t count, const Begin& begin, const End& end) {
   std::vector<size_t> idle;
-  for (size_t lane = 0; lane < lanes_of(depth); ++lane) idle.push_back(lane);
+  // The first ones first, as the bare loop: pages that lie side by side in memory are faster.
+  for (size_t lane = lanes_of(depth); lane > 0; --lane) idle.push_back(lane - 1);
   uint64_t begun = 0, ended = 0, at_disk = 0;
   const auto begin_some = [&] {
     while (begun < count && at_disk < depth && !idle.empty() && begin(idle.back())) {
@@ -402,6 +403,7 @@ Result<double> NvmeBench::raw(size_t depth) {
   options.transfer_bytes = form_.bytes();
   options.depth = depth;
   options.transfers = chunks_;
+  options.lane_bytes = lane_bytes_;
   options.memory = memory_->data();  // pages that lie elsewhere would be another limit
   options.seed = random_();
   const auto result = daemon::run_raw_disk(options);

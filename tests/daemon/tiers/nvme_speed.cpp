@@ -118,6 +118,7 @@ double raw(Bench& bench, DiskOperation operation, uint64_t transfers, uint64_t c
   options.stride_bytes = wire::slot_bytes_for(bench.chunk_bytes);
   options.places = std::min(transfers, (capacity / 2 - wire::MiB) / options.stride_bytes);
   options.transfer_bytes = bench.chunk_bytes;
+  options.lane_bytes = options.transfer_bytes;
   options.depth = bench.depth;
   options.transfers = transfers;
   options.memory = bench.memory.data();
