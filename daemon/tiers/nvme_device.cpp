@@ -11,7 +11,9 @@ namespace kvtier::daemon::nvme {
 constexpr uint32_t kNone = UINT32_MAX;
 constexpr uint64_t kProbeTicket = UINT64_MAX;
 constexpr uint32_t kBackgroundPiecesMax = 2;
-constexpr uint32_t kProbePieces = 2;  // a read and a write, besides the depth
+constexpr uint64_t kBetweenLoadsNs = 1'000'000;
+constexpr uint64_t kLoadsPerStore = 16;  // in bytes, while loads are under way
+constexpr uint32_t kProbePieces = 2;     // a read and a write, besides the depth
 
 Device::Device(std::string name, std::unique_ptr<Disk> disk, const Superblock& superblock,
                const DeviceOptions& options, const Clock& clock)
@@ -28,6 +30,7 @@ Device::Device(std::string name, std::unique_ptr<Disk> disk, const Superblock& s
   // A piece larger than the budget of a second would never go.
   const uint64_t eighth = budget_.bytes_per_second() / 8 / kPage * kPage;
   options_.piece_bytes = std::clamp(eighth, kPage, options_.piece_bytes);
+  store_credit_ = options_.piece_bytes;
   pieces_.resize(options_.depth);
   for (size_t i = pieces_.size(); i > 0; --i) free_pieces_.push_back(static_cast<uint32_t>(i - 1));
 }
@@ -126,6 +129,7 @@ bool Device::issue_from(Queue& queue) {
     ++background_pieces_;
   } else if (is_write) {
     ++store_pieces_;
+    store_credit_ -= std::min<uint64_t>(store_credit_, bytes);
     unissued_store_bytes_ -= bytes;
   } else {
     ++load_pieces_;
@@ -139,13 +143,19 @@ bool Device::issue_from(Queue& queue) {
 
 // Loads first; but while stores wait, one eighth of the depth is theirs, so that they never starve.
 // What the disk has already it serves as it likes: beside loads under way stores get no more than
-// an eighth of as many places, or they would take their share of the disk from the loads.
+// an eighth of as many places, and a sixteenth of the bytes, or they would take their share of the
+// disk from the loads.
 void Device::pump() {
   if (state_ != State::kOk) return;
   const auto stores_least = static_cast<uint32_t>(std::max<size_t>(options_.depth / 8, 1));
+  // Loads often end together: between two such bursts they are under way, too.
+  const bool between = load_pieces_ == 0 && !stores_.empty() && load_ended_ns_ != 0 &&
+                       clock_.now_ns() - load_ended_ns_ < kBetweenLoadsNs;
   const auto stores_can = [&] {
-    return !stores_.empty() && barrier_ == kNone &&
-           (load_pieces_ == 0 || store_pieces_ < std::max(load_pieces_ / 8, 1u));
+    if (stores_.empty() || barrier_ != kNone) return false;
+    if (between) return store_pieces_ == 0;
+    return load_pieces_ == 0 ||
+           (store_credit_ > 0 && store_pieces_ < std::max(load_pieces_ / 8, 1u));
   };
   bool budget_is_up = false;
   while (!free_pieces_.empty()) {
@@ -227,6 +237,8 @@ void Device::end_piece(const DiskCompletion& completion) {
     --store_pieces_;
   } else {
     --load_pieces_;
+    load_ended_ns_ = completion.ended_ns;
+    store_credit_ = std::min(store_credit_ + piece.bytes / kLoadsPerStore, options_.piece_bytes);
   }
   if (completion.error == 0) {
     window_bytes_ += piece.bytes;

@@ -139,6 +139,8 @@ class Device {
   uint32_t live_pieces_ = 0;       // at the disk, not given up
   uint32_t load_pieces_ = 0;
   uint32_t store_pieces_ = 0;
+  uint64_t store_credit_ = 0;  // bytes that stores may take beside loads under way
+  uint64_t load_ended_ns_ = 0;
   uint32_t background_pieces_ = 0;
   size_t background_count_ = 0;
   uint64_t queued_load_bytes_ = 0;
