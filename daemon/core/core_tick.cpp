@@ -117,7 +117,7 @@ void Core::apply_config(const Config& config) {
       choose_codecs(*space);
       publish_space(*tenant, *space);
     }
-    if (!other_policy) break;
+    if (!other_policy) continue;
     for (auto& [slot_bytes, policy] : tenant->policies) {
       change_policy(policy, config.host.policy, tenant->chunks, [&](SlotId slot) {
         const SlotRecord& record = host_->slots()[slot];

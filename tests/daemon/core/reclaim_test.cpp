@@ -25,6 +25,27 @@ TEST_F(CoreTest, ALeasedChunkIsNeverReused) {
   EXPECT_FALSE(resident(session, space, key_of(0)));
 }
 
+// host.policy changes while the daemon runs: nothing is lost, and what was to go next still is.
+TEST_F(CoreTest, AnotherPolicyTakesOverWhatIsResidentInItsOrder) {
+  start(8);
+  Session& session = attach();
+  const uint32_t space = open_space(session);
+  uint64_t next = 0;
+  for (; next < 8; ++next) ASSERT_TRUE(store(session, space, key_of(next)));
+  for (const char* policy : {"arc", "reuse", "s3-fifo", "gdsf", "default", "lru"}) {
+    Config config = core_->config();
+    config.host.policy = policy;
+    core_->apply_config(config);
+    for (uint64_t i = next - 8; i < next; ++i) {
+      EXPECT_TRUE(resident(session, space, key_of(i))) << policy;
+    }
+    for (const uint64_t end = next + 8; next < end; ++next) {
+      ASSERT_TRUE(store(session, space, key_of(next))) << policy;
+      EXPECT_FALSE(resident(session, space, key_of(next - 8))) << policy << ": the oldest goes";
+    }
+  }
+}
+
 TEST_F(CoreTest, ADroppedButLeasedSlotIsRetiredUntilTheLeaseEnds) {
   start(8);
   Session& session = attach();

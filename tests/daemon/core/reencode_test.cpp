@@ -234,17 +234,22 @@ TEST_F(ReencodeTest, StoresAreAskedForTheCodecThatFits) {
   Session& session = attach();
   const uint32_t typed = open_typed(session);
   const uint32_t opaque = open_space(session);
-  const auto published = [&](uint32_t id) {
-    const auto& spaces = core_->tenant(session.tenant).spaces;
+  Session& other = attach(1001, 101);  // a tenant of its own
+  const uint32_t others = open_typed(other);
+  ASSERT_NE(session.tenant, other.tenant);
+  const auto published_to = [&](const Session& who, uint32_t id) {
+    const auto& spaces = core_->tenant(who.tenant).spaces;
     for (const auto& space : spaces) {
       if (space->id == id) {
-        const auto view = core_->tenant(session.tenant).index->view();
+        const auto view = core_->tenant(who.tenant).index->view();
         return static_cast<Codec>(view.spaces[space->number].codec.load());
       }
     }
     return Codec::kNone;
   };
+  const auto published = [&](uint32_t id) { return published_to(session, id); };
   EXPECT_EQ(published(typed), Codec::kInt8);
+  EXPECT_EQ(published_to(other, others), Codec::kInt8);
   EXPECT_EQ(published(opaque), Codec::kNone);
 
   Config config = core_->config();
@@ -254,6 +259,7 @@ TEST_F(ReencodeTest, StoresAreAskedForTheCodecThatFits) {
   config.space.push_back(entry);
   core_->apply_config(config);
   EXPECT_EQ(published(typed), Codec::kFp8TokenHead);
+  EXPECT_EQ(published_to(other, others), Codec::kFp8TokenHead);
   config.space.clear();
   config.host.encode = Encode::kNone;
   core_->apply_config(config);
