@@ -331,6 +331,7 @@ class Core final : public Control, private SegmentListener {
   bool begin_scrub(TierPlace place);
   bool scrub_read_ended(const TierCompletion& completion);
   void scrub_checked(const TierChunk& due, Verdict verdict);
+  void drop_damaged(Tenant& tenant, uint32_t entry, const TierChunk& due, Verdict verdict);
   void end_scrub();
   // for operators: core_lower_control.cpp
   struct KeyRange {

@@ -128,8 +128,12 @@ void Core::scrub_checked(const TierChunk& due, Verdict verdict) {
   const uint32_t entry = lower_.notes[scrub.place].entry;
   Tenant& tenant = *tenants_[lower_.notes[scrub.place].tenant];
   read_of_place_ended(scrub.place);
-  if (verdict == Verdict::kSound || entry == kNoEntry) return;
-  ++scrub.counts.bad;
+  if (verdict != Verdict::kSound && entry != kNoEntry) drop_damaged(tenant, entry, due, verdict);
+  scrub_some();  // not only with the next tick: that would be a chunk a tick, whatever the rate
+}
+
+void Core::drop_damaged(Tenant& tenant, uint32_t entry, const TierChunk& due, Verdict verdict) {
+  ++lower_.scrub.counts.bad;
   ++(verdict == Verdict::kHeader ? counters_.corrupt_nvme_header : counters_.corrupt_nvme_checksum);
   log_event(LogCode::kTierCorrupt, "tier {}: {} of a chunk of {} bytes wrong, found by scrubbing",
             wire::tier_name(lower_.tier->kind()),

@@ -181,6 +181,91 @@ def test_a_cropped_cache_stores_what_it_holds(model_of, store_of):
     assert generate(model, turn + [5], warm)[0] == generate(model, turn + [5])[0]
 
 
+def test_a_masked_prompt_is_not_stored_and_a_loaded_cache_refuses_it(model_of, store_of):
+    model, store, ids = model_of("tiny"), store_of("tiny"), prompt(41, 300)
+    mask = torch.ones((1, 300), dtype=torch.long)
+    mask[0, :70] = 0  # padding on the left
+    cache = store.cache(ids)
+    right = model.generate(torch.tensor([ids]), attention_mask=mask, max_new_tokens=4, do_sample=False,
+                           eos_token_id=None, pad_token_id=0)
+    masked = model.generate(torch.tensor([ids]), attention_mask=mask, past_key_values=cache, max_new_tokens=4,
+                            do_sample=False, eos_token_id=None, pad_token_id=0)
+    assert masked.tolist() == right.tolist()
+    assert store.cache(ids).tokens_loaded == 0
+    generate(model, ids, store.cache(ids))  # now without the mask: stored
+    loaded = store.cache(ids)
+    assert loaded.tokens_loaded == 256
+    with pytest.raises(kvtier.Error, match="padding"):
+        model.generate(torch.tensor([ids]), attention_mask=mask, past_key_values=loaded, max_new_tokens=4)
+
+
+def test_embeddings_and_positions_of_ones_own_are_not_stored(model_of, store_of):
+    model, store, ids = model_of("tiny"), store_of("tiny"), prompt(42, 200)
+    embeddings = model.get_input_embeddings()(torch.tensor([ids])) + 0.5
+    with torch.no_grad():
+        model(inputs_embeds=embeddings, past_key_values=store.cache(ids), use_cache=True)
+        model(input_ids=torch.tensor([ids]), position_ids=torch.arange(7, 207)[None], past_key_values=store.cache(ids),
+              use_cache=True)
+    assert store.cache(ids).tokens_loaded == 0
+
+
+def test_weights_that_change_in_place_are_other_weights(model_folder, daemon):
+    model = AutoModelForCausalLM.from_pretrained(models.make(model_folder, "tiny", "float32"), dtype=torch.float32).eval()
+    store = kt.KvTierStore(model, socket=daemon.socket, tokens_per_chunk=CHUNK, store_seconds_max=20, plan=False)
+    assert store.session.wait_attached(10)
+    ids = prompt(43, 300)
+    generate(model, ids, store.cache(ids))
+    before = store.cache(ids)
+    assert before.tokens_loaded == 256
+    weight = next(p for name, p in model.named_parameters() if "v_proj" in name)
+    with torch.no_grad():
+        weight.add_(0.25)
+    right, _ = generate(model, ids)
+    cache = store.cache(ids)
+    assert cache.tokens_loaded == 0
+    assert generate(model, ids, cache)[0] == right
+    assert store.cache(ids).tokens_loaded == 256  # of the new ones
+    with torch.no_grad():
+        weight.sub_(0.25)
+    generate(model, ids + [5], before)  # a cache of the first weights: it stores nothing under the names of others
+    store.close()
+
+
+def test_quantised_weights_in_buffers_have_names_of_their_own():
+    def module(fill):
+        made = torch.nn.Linear(4, 4, bias=False)
+        torch.nn.init.ones_(made.weight)
+        made.register_buffer("qweight", torch.full((8, 8), fill, dtype=torch.int32))
+        return made
+
+    assert kt.weights_fingerprint(module(1)) == kt.weights_fingerprint(module(1))
+    assert kt.weights_fingerprint(module(1)) != kt.weights_fingerprint(module(2))
+
+
+def test_what_lies_on_nvme_is_brought_up(model_of, tmp_path):
+    (tmp_path / "nvme").mkdir()
+    running = Daemon(tmp_path, 'host.capacity = "32MiB"\nnvme.capacity = "256MiB"\nnvme.slow_below = 0\n'
+                     f'nvme.io_timeout = "60s"\nnvme.paths = ["{tmp_path}/nvme"]').start()
+    try:
+        model = model_of("tiny")
+        store = kt.KvTierStore(model, socket=running.socket, tokens_per_chunk=CHUNK, store_seconds_max=20, plan=False)
+        assert store.session.wait_attached(10)
+        ids = prompt(44, 700)
+        generate(model, ids, store.cache(ids))
+        chain = store.space.derive(ids[:640])
+        for seed in range(200, 600):
+            with store.space.match(chain, touch=False) as match:
+                if match.chunks == 0 and match.chunks_lower == 10:
+                    break
+            generate(model, prompt(seed, 700), store.cache(prompt(seed, 700)), new=1)
+        else:
+            pytest.fail("the chunks never lay on nvme alone")
+        assert store.cache(ids).tokens_loaded == 640
+        store.close()
+    finally:
+        running.close()
+
+
 def test_ids_of_the_harness_are_in_the_vocabulary():
     assert max(prompt(1, 1000)) < models.VOCABULARY and harness.ROOT.exists()
 

@@ -17,6 +17,7 @@ import json
 import logging
 import threading
 import time
+import weakref
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -25,6 +26,7 @@ import transformers
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 import kvtier
+from kvtier._model_facts import ids_of, is_plain, takes_other_inputs, weights_fingerprint, weights_mark
 
 TESTED_VERSIONS = ("5.19.0",)
 LAYOUT_VERSION = 1
@@ -32,19 +34,6 @@ _VOLATILE = ("_name_or_path", "transformers_version", "architectures", "torch_dt
 # After a store that failed, none is tried for this long: an absent daemon costs nothing.
 _PAUSE_SECONDS = 1.0
 logger = logging.getLogger("kvtier.transformers")
-
-
-def weights_fingerprint(model: torch.nn.Module) -> str:
-    """Names the weights as they are in memory, adapters included: samples of each parameter."""
-    digest = hashlib.sha256()
-    for name, parameter in sorted(model.named_parameters()):
-        digest.update(f"{name}:{tuple(parameter.shape)}:{parameter.dtype}".encode())
-        flat = parameter.detach().reshape(-1)
-        count = flat.numel()
-        for begin in (0, count // 2, max(0, count - 256)):
-            sample = flat[begin:begin + 256].cpu().contiguous()
-            digest.update(sample.view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -75,24 +64,53 @@ class KvTierStore:
         self.load_seconds_max = load_seconds_max
         self.plan = plan
         self.retry_at = 0.0
+        if takes_other_inputs(model.config):
+            raise kvtier.Error("kvtier: the model takes images or sound beside token ids; equal ids are not equal prompts "
+                               "there, so it cannot be cached by them")
         self.device, self.dtype, self.shapes = self._learn(model)
+        self._tokens_per_chunk = tokens_per_chunk
+        self._fingerprint = fingerprint
+        self._model = weakref.ref(model)
+        self.session = session or kvtier.Session(socket=socket, name="transformers", verify=verify)
+        self.generation = 0  # of the weights: caches of an earlier one store nothing more
+        self._name_weights(model)
+        # The ids of the forward pass that runs: what the cache is not told.
+        self._seen = threading.local()
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._hook = base.register_forward_pre_hook(self._see, with_kwargs=True)
+
+    def _name_weights(self, model: Any) -> None:
+        """The space of these weights."""
         item = torch.empty((), dtype=self.dtype).element_size()
         text = self.config.get_text_config(decoder=True)
         facts = {
             "engine": "transformers", "version": ".".join(transformers.__version__.split(".")[:2]),
-            "layout": LAYOUT_VERSION, "weights": fingerprint or weights_fingerprint(model),
+            "layout": LAYOUT_VERSION, "weights": self._fingerprint or weights_fingerprint(model),
             "config": {k: v for k, v in sorted(text.to_dict().items()) if k not in _VOLATILE},
-            "dtype": str(self.dtype), "tokens": tokens_per_chunk, "shapes": [vars(s) for s in self.shapes]}
+            "dtype": str(self.dtype), "tokens": self._tokens_per_chunk, "shapes": [vars(s) for s in self.shapes]}
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
-        self.session = session or kvtier.Session(socket=socket, name="transformers", verify=verify)
         self.space = self.session.open_space(kvtier.SpaceSpec(
-            f"{type(model).__name__}#{digest}", tokens_per_chunk=tokens_per_chunk,
-            chunk_bytes=sum(shape.bytes(tokens_per_chunk, item) for shape in self.shapes),
+            f"{type(model).__name__}#{digest}", tokens_per_chunk=self._tokens_per_chunk,
+            chunk_bytes=sum(shape.bytes(self._tokens_per_chunk, item) for shape in self.shapes),
             dtype=str(self.dtype).removeprefix("torch."), layout=f"hf-{LAYOUT_VERSION}", layers=len(self.shapes),
             kv_heads=self.shapes[0].heads, head_dim=self.shapes[0].key))
-        # The ids of the forward pass that runs, as the embedding sees them: what the cache is not told.
-        self._seen = threading.local()
-        self._hook = model.get_input_embeddings().register_forward_pre_hook(self._see, with_kwargs=True)
+        self._mark = weights_mark(model)
+
+    def current(self) -> bool:
+        """Whether the weights are those that the space is named after. When not, those of now get a space of their
+        own; with a fingerprint from outside nothing can name them, and nothing is loaded or stored any more."""
+        model = self._model()
+        if model is None:
+            return False
+        if weights_mark(model) == self._mark:
+            return True
+        self.generation += 1
+        if self._fingerprint:
+            logger.warning("kvtier: the weights are not those that fingerprint=%r was given for: nothing is cached "
+                           "until a new KvTierStore is made", self._fingerprint)
+            return False
+        self._name_weights(model)
+        return True
 
     @staticmethod
     @torch.no_grad()
@@ -112,8 +130,14 @@ class KvTierStore:
         return first.keys.device, first.keys.dtype, shapes
 
     def _see(self, module: Any, args: Any, kwargs: Any) -> None:
-        self._seen.ids = args[0] if args else kwargs.get("input")
         self._seen.began = time.monotonic()
+        plain = is_plain(module, args, kwargs)
+        self._seen.ids = ids_of(module, args, kwargs) if plain else None
+        cache = kwargs.get("past_key_values")
+        if not plain and isinstance(cache, KvTierCache) and cache.tokens_loaded:
+            # What was loaded belongs to the ids alone; going on would give another prompt's answer.
+            raise kvtier.Error("kvtier: this cache was filled for a prompt of token ids; it cannot be used with "
+                               "padding, embeddings or positions of one's own. Use a DynamicCache")
 
     def computed(self, tokens: int, context: int) -> None:
         """The last layer of a forward pass is done. What a GPU takes is not known without waiting for it."""
@@ -137,13 +161,15 @@ class KvTierStore:
     def load(self, ids: list[int]) -> tuple[int, list[tuple[torch.Tensor, torch.Tensor]]]:
         """Tokens that kvtier holds of a prompt, one less than it has at most, and each layer's keys and values."""
         chunks = (len(ids) - 1) // self.chunk_tokens
-        chain = self.space.derive(ids[:chunks * self.chunk_tokens]) if chunks > 0 else None
+        chain = self.space.derive(ids[:chunks * self.chunk_tokens]) if chunks > 0 and self.current() else None
         if chain is None:
             return 0, []
         plan = None
         if self.plan:
             plan = self.space.plan_chain(chain, tokens_behind=len(ids) - chunks * self.chunk_tokens)
-        with self.space.match(chain, chunks_max=plan.load_chunks if plan is not None else None) as match:
+        wanted = plan.load_chunks if plan is not None else chunks
+        self._bring_up(chain, wanted)
+        with self.space.match(chain, chunks_max=wanted) as match:
             if match.chunks == 0:
                 return 0, []
             began = time.monotonic()
@@ -157,6 +183,14 @@ class KvTierStore:
         if count == 0:
             return 0, []
         return count * self.chunk_tokens, self._split(memory[:count])
+
+    def _bring_up(self, chain: kvtier.KeyChain, wanted: int) -> bool:
+        """What lies below host memory of the first `wanted` chunks, as far as it comes in time; whether any did lie."""
+        with self.space.match(chain, chunks_max=wanted, touch=False) as match:
+            here, below = match.chunks, match.chunks_lower
+        if below:
+            self.space.prefetch(chain, here, below, timeout=self.load_seconds_max)
+        return below > 0
 
     def _split(self, memory: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
         chunks, tokens = memory.shape[0], self.chunk_tokens
@@ -178,6 +212,9 @@ class KvTierStore:
         What cannot be stored now is not cached."""
         if time.monotonic() < self.retry_at:
             return
+        model = self._model()
+        if model is None or weights_mark(model) != self._mark:
+            return  # written while these were computed: nobody can say with which
         tokens = self.chunk_tokens
         end = len(ids) // tokens
         chain = self.space.derive(ids[:end * tokens])
@@ -211,7 +248,7 @@ class KvTierStore:
         anything else is restored by a prefix only, as by cache()."""
         ids = prompt_ids(input_ids)
         chunks = (len(ids) - 1) // self.chunk_tokens
-        chain = self.space.derive(ids[:chunks * self.chunk_tokens]) if chunks > 0 else None
+        chain = self.space.derive(ids[:chunks * self.chunk_tokens]) if chunks > 0 and self.current() else None
         cache = KvTierCache(self, [])
         if chain is None or any(type(layer) is not DynamicLayer for layer in cache.layers):
             return self.cache(ids)
@@ -219,6 +256,9 @@ class KvTierStore:
             chain, tokens_behind=len(ids) - chunks * self.chunk_tokens, restore="overlapped")
         if self.plan and plan.load_chunks == 0:
             return cache  # generate() computes it in one go
+        if self._bring_up(chain, chunks):
+            plan = self.space.plan_chain(
+                chain, tokens_behind=len(ids) - chunks * self.chunk_tokens, restore="overlapped")
         if plan.load_first == 0 or plan.resident == 0:
             return self.cache(ids)
         memory = torch.empty((plan.resident, self.space.spec.chunk_bytes), dtype=torch.uint8)
@@ -297,6 +337,7 @@ class KvTierCache(DynamicCache):
         self._ids = ids[:self.tokens_loaded]  # of all tokens in the cache
         self._saved = self.tokens_loaded  # of these, the first; a whole number of chunks
         self._pending: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[] for _ in store.shapes]
+        self._generation = store.generation
         self._store = store
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any,
@@ -308,7 +349,7 @@ class KvTierCache(DynamicCache):
     def _keep(self, store: KvTierStore, keys: torch.Tensor, values: torch.Tensor, layer: int) -> None:
         if layer == 0:
             ids = store.take_seen(keys.shape[-2]) if keys.shape[0] == 1 else None
-            if ids is None:
+            if ids is None or self._generation != store.generation:
                 self._stop()
                 return
             self._ids += ids
