@@ -27,7 +27,7 @@ from .messages import StepMetadata, WorkerReport
 from .options import Options
 from .scheduler import Scheduler
 from .stats import KvTierPromMetrics, KvTierStats
-from .worker import Worker
+from .worker import NullWorker, Worker
 
 TESTED_VERSIONS = ("0.32.0",)
 logger = init_logger("vllm.kvtier")
@@ -80,7 +80,7 @@ class KvTierConnector(KVConnectorBase_V1, SupportsHMA):
         super().__init__(vllm_config, role, kv_cache_config)
         self._off: Optional[str] = None
         self._scheduler: Optional[Scheduler] = None
-        self._worker: Optional[Worker] = None
+        self._worker: Optional[Worker | NullWorker] = None
         self._session: Optional[kvtier.Session] = None
         transfer = vllm_config.kv_transfer_config
         # Wrong options are the operator's to know at once: these alone stop the engine.
@@ -97,6 +97,13 @@ class KvTierConnector(KVConnectorBase_V1, SupportsHMA):
             self._start(vllm_config, role, kv_cache_config)
         except Exception as error:
             self._turn_off(f"start: {error}", error)
+            if role == KVConnectorRole.WORKER:
+                # The scheduler's side may have started well and promise: that must fail, not be passed over.
+                try:
+                    whole = group_windows(kv_cache_config) == [None]
+                except Exception:  # the scheduler's side has met it, too, and promises nothing
+                    whole = False
+                self._worker = NullWorker(whole)
 
     def _start(self, config: Any, role: KVConnectorRole, kv_cache_config: Any) -> None:
         options, parallel = self._options, config.parallel_config
@@ -104,9 +111,7 @@ class KvTierConnector(KVConnectorBase_V1, SupportsHMA):
             raise ValueError("pipeline parallel engines are not supported by this version")
         windows = group_windows(kv_cache_config)
         model = config.model_config
-        fingerprint, named = options.model_fingerprint, True
-        if not fingerprint:
-            fingerprint, named = namespace.model_fingerprint(model.model, model.revision)
+        fingerprint, named = namespace.weights_fingerprint(config, options.model_fingerprint)
         if not named:
             logger.warning("kvtier: no weights of %s are on this host to tell them by; its name must do. Set "
                            "--revision or model_fingerprint, or a change of weights goes unnoticed.", model.model)
@@ -217,6 +222,16 @@ class KvTierConnector(KVConnectorBase_V1, SupportsHMA):
     def take_events(self) -> Iterable[Any]:
         return self._scheduler.take_events() if self._scheduler is not None else ()
 
+    @_guarded(lambda: None)  # off: nothing is loaded any more
+    def reset_cache(self) -> Optional[bool]:
+        """The engine's weights are about to change, or did."""
+        if self._scheduler is None:
+            return None
+        self._scheduler.reset()
+        logger.warning("kvtier: the engine reset its caches: what was stored before is not loaded again, and what it "
+                       "stores from here on is its own, until it is started anew.")
+        return True
+
     # Worker side
 
     def register_kv_caches(self, kv_caches: dict[str, Any]) -> None:
@@ -226,14 +241,27 @@ class KvTierConnector(KVConnectorBase_V1, SupportsHMA):
             groups = [[kv_caches[name] for name in group.layer_names]
                       for group in self._kv_cache_config.kv_cache_groups]
             self._worker.register(groups, self._kv_cache_config.num_blocks)
-        except (ValueError, KeyError) as error:
+        except Exception as error:
             # Loads fail and are recomputed, nothing is stored.
-            logger.error("kvtier: this engine's KV memory cannot be used, nothing will be cached: %s", error)
+            logger.error("kvtier: this engine's KV memory cannot be used, nothing will be cached: %s", error,
+                         exc_info=None if isinstance(error, (ValueError, KeyError)) else error)
+            self._worker = self._worker.give_up()
+
+    def _work(self, what: Callable[[Any], Any]) -> Any:
+        """A fault of the worker fails what was promised: blocks that nobody filled must never pass for loaded ones."""
+        assert self._worker is not None
+        try:
+            return what(self._worker)
+        except Exception as error:
+            self._turn_off(f"worker: {type(error).__name__}: {error}", error)
+            self._worker = self._worker.give_up()
+            return what(self._worker)
 
     def bind_connector_metadata(self, connector_metadata: KVConnectorMetadata) -> None:
         super().bind_connector_metadata(connector_metadata)
         if self._worker is not None:
-            self._worker.begin(self._step())
+            step = self._step()
+            self._work(lambda worker: worker.begin(step))
 
     def _step(self) -> StepMetadata:
         meta = self._get_connector_metadata()
@@ -242,7 +270,8 @@ class KvTierConnector(KVConnectorBase_V1, SupportsHMA):
 
     def start_load_kv(self, forward_context: Any, **kwargs: Any) -> None:
         if self._worker is not None:
-            self._worker.load(self._step())
+            step = self._step()
+            self._work(lambda worker: worker.load(step))
 
     def wait_for_layer_load(self, layer_name: str) -> None:
         pass
@@ -252,12 +281,13 @@ class KvTierConnector(KVConnectorBase_V1, SupportsHMA):
 
     def wait_for_save(self) -> None:
         if self._worker is not None:
-            self._worker.save(self._step())
+            step = self._step()
+            self._work(lambda worker: worker.save(step))
 
     def get_transfer_results(self, finished_req_ids: set[str]) -> KVConnectorTransferResults:
         if self._worker is None:
             return KVConnectorTransferResults()
-        sent, received, failed = self._worker.completed()
+        sent, received, failed = self._work(lambda worker: worker.completed())
         return KVConnectorTransferResults(
             finished_sending=sent, finished_recving=received, failed_recving=failed)
 

@@ -93,6 +93,11 @@ class LazyStores:
         for store in list(self._held):
             self.ended(store)
 
+    def forget_all(self) -> None:
+        """What is being stored stays held until it is."""
+        self._notes.clear()
+        self._quiet_head = None
+
     @property
     def holding(self) -> bool:
         return bool(self._held)

@@ -66,6 +66,7 @@ class WorkerReport(KVConnectorWorkerMetadata):
     loaded: frozenset[str] = frozenset()
     load_bytes: int = 0
     load_seconds: float = 0.0
+    broken: bool = False  # a rank has no worker: nothing it is promised will ever come
 
     def aggregate(self, other: KVConnectorWorkerMetadata) -> WorkerReport:
         assert isinstance(other, WorkerReport)
@@ -74,4 +75,5 @@ class WorkerReport(KVConnectorWorkerMetadata):
             before, held = stores.get(number, (0, chunks))
             stores[number] = (before + ranks, held & chunks)
         return WorkerReport(
-            stores, self.loaded | other.loaded, self.load_bytes + other.load_bytes, max(self.load_seconds, other.load_seconds))
+            stores, self.loaded | other.loaded, self.load_bytes + other.load_bytes, max(self.load_seconds, other.load_seconds),
+            self.broken or other.broken)

@@ -15,6 +15,7 @@ import kvtier
 LAYOUT_VERSION = 1
 # Settings of a model's configuration that say nothing about its KV.
 _VOLATILE = ("_name_or_path", "transformers_version", "architectures", "torch_dtype", "dtype")
+_WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
 _SAMPLE = 4096
 
 
@@ -49,7 +50,7 @@ def folder_fingerprint(folder: str | os.PathLike[str]) -> str:
     """
     digest = hashlib.sha256()
     for path in sorted(pathlib.Path(folder).iterdir()):
-        if path.suffix not in (".json", ".safetensors", ".bin", ".gguf", ".pt"):
+        if path.suffix not in (".json", *_WEIGHTS):
             continue
         size = path.stat().st_size
         digest.update(f"{path.name}:{size}:".encode())
@@ -66,15 +67,22 @@ def folder_fingerprint(folder: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
+def has_weights(folder: str | os.PathLike[str]) -> bool:
+    """Whether folder_fingerprint() names weights there, and not only settings."""
+    return any(path.suffix in _WEIGHTS for path in pathlib.Path(folder).iterdir())
+
+
 def model_fingerprint(model: str, revision: str | None) -> tuple[str, bool]:
     """(fingerprint, whether it names the weights themselves and not only their name)."""
     if os.path.isdir(model):
-        return folder_fingerprint(model), True
+        if has_weights(model):
+            return folder_fingerprint(model), True
+        return f"{folder_fingerprint(model)}:{os.path.abspath(model)}", False
     try:
         from huggingface_hub import try_to_load_from_cache
 
         found = try_to_load_from_cache(model, "config.json", revision=revision)
-        if isinstance(found, str):
+        if isinstance(found, str) and has_weights(os.path.dirname(found)):
             return folder_fingerprint(os.path.dirname(found)), True
     except Exception:  # the hub's cache is a convenience; without it the name and revision count
         pass
@@ -83,6 +91,19 @@ def model_fingerprint(model: str, revision: str | None) -> tuple[str, bool]:
         _hash_evenly(pathlib.Path(model), os.path.getsize(model), digest)
         return digest.hexdigest(), True
     return f"{model}@{revision}", revision is not None
+
+
+def weights_fingerprint(config: Any, given: str) -> tuple[str, bool]:
+    """Of the model and, where one drafts for it, of that one: its layers are kept with the others."""
+    model, speculative = config.model_config, getattr(config, "speculative_config", None)
+    fingerprint, named = (given, True) if given else model_fingerprint(model.model, model.revision)
+    draft = getattr(speculative, "model", None)
+    # Methods without weights say their own name here.
+    if draft and draft not in (model.model, getattr(speculative, "method", None)):
+        added, draft_named = model_fingerprint(draft, getattr(speculative, "revision", None))
+        named = named and draft_named
+        fingerprint = f"{fingerprint}+{added}"
+    return fingerprint, named
 
 
 def instruction_set() -> str:
@@ -117,6 +138,8 @@ def identity(config: Any, kv_cache_config: Any, fingerprint: str) -> dict[str, A
         "engine_version": vllm.__version__,
         "connector_layout": LAYOUT_VERSION,
         "weights": fingerprint,
+        "load_format": str(config.load_config.load_format),  # made-up weights are not those of the files
+        "speculative": str(getattr(getattr(config, "speculative_config", None), "method", None)),
         "config": {k: v for k, v in sorted(hf.items()) if k not in _VOLATILE},
         "model_dtype": str(model.dtype),
         "quantization": str(model.quantization),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 STORES = ("eager", "lazy", "off")
+VERIFY = ("default", "never", "sampled", "always")
 
 
 @dataclass(frozen=True)
@@ -43,4 +44,6 @@ class Options:
             raise ValueError(f"kvtier: blocks_per_chunk is {options.blocks_per_chunk}; due is 1 .. 64")
         if options.store not in STORES:
             raise ValueError(f"kvtier: store is '{options.store}'; due is one of {', '.join(STORES)}")
+        if options.verify not in VERIFY:
+            raise ValueError(f"kvtier: verify is '{options.verify}'; due is one of {', '.join(VERIFY)}")
         return options

@@ -26,7 +26,7 @@ from .events import Announced, Announcer, Stored
 from .groups import Groups
 from .lazy import LazyStores
 from .messages import Load, Prefill, StepMetadata, Store, WorkerReport
-from .namespace import folder_fingerprint
+from .namespace import folder_fingerprint, has_weights
 from .options import Options
 from .stats import KvTierStats
 
@@ -40,12 +40,30 @@ _PREFETCHES_MAX = 64
 _PREFILL_TOKENS_MIN = 64  # shorter ones measure overhead
 
 
+# Of each file its name, size, time of change and number.
+Files = tuple[tuple[str, int, int, int], ...]
+
+
+def _files(folder: str) -> Files:
+    """None for what is no folder of this host."""
+    found = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                stat = entry.stat()
+                found.append((entry.name, stat.st_size, stat.st_mtime_ns, stat.st_ino))
+    except OSError:
+        return ()
+    return tuple(sorted(found))
+
+
 @dataclass
 class Tracked:
     """A request that the engine knows."""
 
     request: Request
-    lora: bytes = b""
+    salt: bytes = b""  # of its keys: the adapter's weights, the generation of the engine's
+    unnamed: bool = False  # nothing names the weights that compute it: neither loaded nor stored
     chain: Optional[kvtier.KeyChain] = None  # of the group that says how far a prefix reaches
     chains: list[Optional[kvtier.KeyChain]] = field(default_factory=list)  # by group
     chain_hashes: int = 0  # chunks in them
@@ -104,7 +122,10 @@ class Scheduler:
         self._final_stores: list[Store] = []
         self._kv_cache_manager: Any = None
         self._lazy: Optional[LazyStores] = None  # none: what vLLM frees is gone
-        self._lora_digests: dict[str, tuple[float, bytes]] = {}
+        # By their number, as vLLM knows adapters: where their files are, these as first seen, their weights' name.
+        self._adapters: dict[int, tuple[str, Files, Optional[bytes]]] = {}
+        self._generation = b""  # of the engine's weights: see reset()
+        self._broken = False  # a rank has no worker
         self._load_rate = 2e9  # bytes a second, until measured
         self._prefetcher = kvtier.Mover(jobs_max=_PREFETCHES_MAX, bytes_max=1 << 40, threads=_PREFETCH_THREADS)
         self._prefetching: set[int] = set()
@@ -117,30 +138,52 @@ class Scheduler:
             ahead = max(2 * self._step_blocks, 2 * self._per_chunk)
             self._lazy = LazyStores(pool, min(ahead, pool.num_gpu_blocks // 2))
 
+    def reset(self) -> None:
+        """The engine's weights are no longer those that name the space. Keys of later requests hold a number drawn at
+        random, so they meet neither what was stored before nor what other engines store. Requests under way may be
+        computed with both weights: of them nothing is loaded or stored any more."""
+        self._generation = os.urandom(16)
+        for state in self._tracked.values():
+            state.unnamed = True
+        if self._lazy is not None:
+            self._lazy.forget_all()  # vLLM gives blocks of new KV the same names
+
     # Keys
 
-    def _lora_digest(self, request: Request) -> bytes:
-        """vLLM's hashes name an adapter by name and path; this names its weights."""
+    def _lora_digest(self, request: Request) -> Optional[bytes]:
+        """vLLM's hashes name an adapter by name and path; this names its weights. None: those that the engine computes
+        with are not known. vLLM reads an adapter once, by its number: which of its files' versions it has read is not
+        known any more when they have changed, until a request has them read anew."""
         lora = request.lora_request
         if lora is None:
             return b""
-        path = lora.lora_path
-        try:
-            changed = max(entry.stat().st_mtime for entry in os.scandir(path))
-            known = self._lora_digests.get(path)
-            if known is None or known[0] != changed:
-                known = (changed, bytes.fromhex(folder_fingerprint(path)))
-                self._lora_digests[path] = known
-            return known[1]
-        except (OSError, ValueError):
-            return hashlib.sha256(f"{lora.lora_name}:{path}".encode()).digest()
+        path, number = os.path.expanduser(lora.lora_path), lora.lora_int_id
+        files = _files(path)
+        known = self._adapters.get(number)
+        if known is not None:
+            if files and known[:2] == (path, files):
+                return known[2]
+            for state in self._tracked.values():
+                other = state.request.lora_request
+                if other is not None and other.lora_int_id == number:
+                    state.unnamed = True  # it may go on with other weights
+        digest = None
+        if files and (known is None or lora.load_inplace):
+            try:
+                digest = bytes.fromhex(folder_fingerprint(path)) if has_weights(path) else None
+            except (OSError, ValueError):
+                pass
+            if _files(path) != files:
+                digest = None
+        self._adapters[number] = (path, files if digest is not None else (), digest)
+        return digest
 
     def _hashes(self, state: Tracked, first: int, end: int) -> list[bytes]:
         """One hash a chunk: that of its last block, which names all before it."""
         step = self._per_chunk
         hashes = state.request.block_hashes[(first + 1) * step - 1:end * step:step]
-        if state.lora:
-            return [hashlib.sha256(h + state.lora).digest() for h in hashes]
+        if state.salt:
+            return [hashlib.sha256(h + state.salt).digest() for h in hashes]
         if hashes and len(hashes[0]) != 32:  # a short hash (xxhash): named by its digest
             return [hashlib.sha256(b"short" + h).digest() for h in hashes]
         return [bytes(h) for h in hashes]
@@ -161,8 +204,11 @@ class Scheduler:
     # Requests come
 
     def on_new_request(self, request: Request) -> None:
-        state = Tracked(request, self._lora_digest(request))
+        digest = self._lora_digest(request)
+        state = Tracked(request, (digest or b"") + self._generation, unnamed=digest is None)
         self._tracked[request.request_id] = state
+        if state.unnamed:
+            return
         if request.prompt_token_ids is not None and (self._options.load or self._options.store != "off"):
             self._chain(state)  # here and not while scheduling: a long prompt takes its time
 
@@ -171,6 +217,8 @@ class Scheduler:
         if state is None:  # known to the engine before the connector
             self.on_new_request(request)
             state = self._tracked[request.request_id]
+        if state.loads:
+            return 0, False  # what its loads of before fill is not known yet: no promise could be taken up
         if self._prefetch_running(state):
             return None, False
         state.promise = []
@@ -181,7 +229,7 @@ class Scheduler:
         # What failed is computed, and not tried again: vLLM may ask anew before the daemon has dropped it.
         if state.suspect:
             chunks = min([chunks, *(chunk for group, chunk in state.suspect if group == self._main)])
-        if (not self._options.load or state.failed or request.skip_reading_prefix_cache or chunks <= first
+        if (not self._options.load or self._broken or state.unnamed or state.failed or request.skip_reading_prefix_cache or chunks <= first
                 or computed % self._chunk_tokens):
             return 0, False
         if not state.asked:
@@ -324,8 +372,8 @@ class Scheduler:
         scheduled = output.num_scheduled_tokens
         for load in self._loads:
             load.asynchronous = load.request not in scheduled
-        meta.loads, self._loads = self._loads, []
-        meta.finishing, self._finishing = self._finishing, []
+        # Theirs until the end: should something fail below, drain() hands them on.
+        meta.loads, meta.finishing = self._loads, self._finishing
         meta.stores, self._final_stores = self._final_stores, []
         # Blocks that a load of this or an unfinished step fills may be shared already: nothing is stored from
         # blocks before it is known that they hold what they should.
@@ -340,6 +388,7 @@ class Scheduler:
                 self._store_computed(state, scheduled.get(name, 0), meta.stores)
         self._store_evicted(meta.stores)
         meta.prefill = self._prefill(output, meta)
+        self._loads, self._finishing = [], []
         return meta
 
     def drain(self, output: Any) -> StepMetadata:
@@ -359,7 +408,7 @@ class Scheduler:
         self.stats.add("chunks_evicted", self._lazy.take_evicted())
         for note in self._lazy.due():
             state = note.state
-            if self._missing(state, 0, note.chunk, note.chunk + 1):
+            if not state.unnamed and self._missing(state, 0, note.chunk, note.chunk + 1):
                 store = self._store(state, 0, [note.chunk], note.blocks)
                 self._lazy.hold(store.number, note.blocks)
                 into.append(store)
@@ -382,6 +431,8 @@ class Scheduler:
         self._store_up_to(state, end, self._kv_cache_manager.get_block_ids(request.request_id), into)
 
     def _store_up_to(self, state: Tracked, end: int, block_ids: tuple[list[int], ...], into: list[Store]) -> None:
+        if state.unnamed or self._broken:
+            return
         per = self._per_chunk
         for group, ids in enumerate(block_ids):
             reach = min(end, len(ids) // per)
@@ -475,6 +526,7 @@ class Scheduler:
             self._hear(report)
 
     def _hear(self, report: WorkerReport) -> None:
+        self._broken = self._broken or report.broken
         if report.load_bytes > 1 << 20 and report.load_seconds > 0:
             rate = report.load_bytes / report.load_seconds
             self._load_rate += 0.25 * (rate - self._load_rate)

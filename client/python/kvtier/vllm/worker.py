@@ -59,7 +59,7 @@ class Worker:
         self._job_of_store: dict[int, int] = {}
         self._open: dict[str, int] = {}  # stores under way, by request
         self._finishing: set[str] = set()
-        self._loading: dict[str, int] = {}  # groups whose loads are under way, by request
+        self._loading: dict[str, list[Load]] = {}  # those under way, one a group, by request
         self._received: set[str] = set()
         self._failed: set[str] = set()  # of several groups
         self._failed_blocks: set[int] = set()
@@ -98,7 +98,7 @@ class Worker:
     def load(self, meta: StepMetadata) -> None:
         for load in meta.loads:
             if load.asynchronous:
-                self._loading[load.request] = self._loading.get(load.request, 0) + 1
+                self._loading.setdefault(load.request, []).append(load)
         for load in meta.loads:
             if not load.asynchronous or not self._begin_load(load):
                 begin = time.monotonic()
@@ -157,8 +157,8 @@ class Worker:
         if not load.asynchronous:
             self._loaded.add(load.request)
             return
-        self._loading[load.request] -= 1
-        if self._loading[load.request] == 0:
+        self._loading[load.request].remove(load)
+        if not self._loading[load.request]:
             del self._loading[load.request]
             self._received.add(load.request)
 
@@ -210,7 +210,6 @@ class Worker:
         return sent, received, failed
 
     def _stored(self, store: Store, completion: kvtier.Completion) -> None:
-        del self._job_of_store[store.number]
         self._open[store.request] -= 1
         if self._open[store.request] == 0:
             del self._open[store.request]
@@ -227,6 +226,7 @@ class Worker:
         self.stats.add("store_bytes", completion.bytes)
         self.stats.add("store_seconds", completion.seconds)
         self._report.stores[store.number] = (1, frozenset(held))
+        del self._job_of_store[store.number]  # last: what is still here has not been reported
 
     def take_failed_blocks(self) -> set[int]:
         failed, self._failed_blocks = self._failed_blocks, set()
@@ -242,3 +242,85 @@ class Worker:
         # What the moving thread reads or writes is about to go.
         self._mover.wait(list(self._store_jobs) + list(self._load_jobs), self._options.store_seconds_max)
         del self._mover
+
+    def give_up(self) -> NullWorker:
+        """After a fault in here. What has ended is reported as it did; what is under way or unknown fails."""
+        # The moving thread writes into blocks that will be computed anew, or given to others: not before it ends.
+        self._mover.wait(list(self._store_jobs) + list(self._load_jobs))
+        heir = NullWorker(self._whole)
+        heir.stats = self.stats
+        heir._finishing, heir._received, heir._failed = self._finishing, self._received, self._failed
+        heir._failed_blocks, heir._loaded = self._failed_blocks, self._loaded
+        heir._report.stores.update(self._report.stores)
+        for loads in self._loading.values():
+            for load in loads:
+                heir.fail(load)
+        for number in self._job_of_store:
+            heir.drop(number)
+        return heir
+
+
+class NullWorker:
+    """Stands in for a worker that could not be made, or has failed. The scheduler may still promise: every load fails
+    and is reported, every store ends, so that no request decodes on blocks that nobody filled, and none waits."""
+
+    def __init__(self, whole: bool) -> None:
+        """whole: one group of layers with full attention, whose loads fail by block."""
+        self._whole = whole
+        self._finishing: set[str] = set()
+        self._received: set[str] = set()
+        self._failed: set[str] = set()
+        self._failed_blocks: set[int] = set()
+        self._loaded: set[str] = set()
+        self._report = WorkerReport(broken=True)
+        self.stats = KvTierStats()
+
+    def fail(self, load: Load) -> None:
+        if self._whole or not load.asynchronous:
+            self._failed_blocks.update(load.blocks)
+        else:
+            self._failed.add(load.request)
+        (self._received if load.asynchronous else self._loaded).add(load.request)
+        self.stats.add("chunks_failed", load.count)
+
+    def drop(self, number: int) -> None:
+        self._report.stores[number] = (1, frozenset())
+
+    def register(self, groups: list[list[torch.Tensor]], num_blocks: int) -> None:
+        pass
+
+    def tell_costs(self) -> None:
+        pass
+
+    def begin(self, meta: StepMetadata) -> None:
+        self._finishing.update(meta.finishing)
+
+    def load(self, meta: StepMetadata) -> None:
+        for load in meta.loads:
+            self.fail(load)
+
+    def save(self, meta: StepMetadata) -> None:
+        for store in meta.stores:
+            self.stats.add("chunks_dropped", len(store.chunks))
+            self.drop(store.number)
+
+    def completed(self) -> tuple[set[str], set[str], set[str]]:
+        sent, self._finishing = self._finishing, set()
+        received, self._received = self._received, set()
+        failed, self._failed = self._failed & received, self._failed - received
+        return sent, received, failed
+
+    def take_failed_blocks(self) -> set[int]:
+        failed, self._failed_blocks = self._failed_blocks, set()
+        return failed
+
+    def take_report(self) -> Optional[WorkerReport]:
+        report, self._report = self._report, WorkerReport(broken=True)
+        report.loaded, self._loaded = frozenset(self._loaded), set()
+        return report
+
+    def give_up(self) -> NullWorker:
+        return self
+
+    def close(self) -> None:
+        pass
