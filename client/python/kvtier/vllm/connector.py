@@ -1,5 +1,5 @@
-"""KvTierConnector: vLLM's interface on one side, Scheduler and Worker on the other. Whatever goes wrong in here is
-logged once and turns the connector off; the engine goes on without it.
+"""KvTierConnector: vLLM's interface on one side, Scheduler and Worker on the other. What goes wrong in here is logged
+once and turns that side off; the engine goes on without it. What was promised before is loaded, or reported as failed.
 """
 from __future__ import annotations
 

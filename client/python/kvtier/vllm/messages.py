@@ -75,5 +75,5 @@ class WorkerReport(KVConnectorWorkerMetadata):
             before, held = stores.get(number, (0, chunks))
             stores[number] = (before + ranks, held & chunks)
         return WorkerReport(
-            stores, self.loaded | other.loaded, self.load_bytes + other.load_bytes, max(self.load_seconds, other.load_seconds),
-            self.broken or other.broken)
+            stores, self.loaded | other.loaded, self.load_bytes + other.load_bytes,
+            max(self.load_seconds, other.load_seconds), self.broken or other.broken)

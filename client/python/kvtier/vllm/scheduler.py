@@ -45,7 +45,7 @@ Files = tuple[tuple[str, int, int, int], ...]
 
 
 def _files(folder: str) -> Files:
-    """None for what is no folder of this host."""
+    """Empty for a path that is no folder of this host."""
     found = []
     try:
         with os.scandir(folder) as entries:
@@ -124,6 +124,7 @@ class Scheduler:
         self._lazy: Optional[LazyStores] = None  # none: what vLLM frees is gone
         # By their number, as vLLM knows adapters: where their files are, these as first seen, their weights' name.
         self._adapters: dict[int, tuple[str, Files, Optional[bytes]]] = {}
+        self._adapter_weights: dict[tuple[str, str], set[Optional[bytes]]] = {}  # by vLLM's names
         self._generation = b""  # of the engine's weights: see reset()
         self._broken = False  # a rank has no worker
         self._load_rate = 2e9  # bytes a second, until measured
@@ -178,6 +179,9 @@ class Scheduler:
         self._adapters[number] = (path, files if digest is not None else (), digest)
         return digest
 
+    def _weights_of_name(self, lora: Any) -> set[Optional[bytes]]:
+        return self._adapter_weights.setdefault((lora.lora_name, lora.lora_path), set())
+
     def _hashes(self, state: Tracked, first: int, end: int) -> list[bytes]:
         """One hash a chunk: that of its last block, which names all before it."""
         step = self._per_chunk
@@ -205,6 +209,8 @@ class Scheduler:
 
     def on_new_request(self, request: Request) -> None:
         digest = self._lora_digest(request)
+        if request.lora_request is not None:
+            self._weights_of_name(request.lora_request).add(digest)
         state = Tracked(request, (digest or b"") + self._generation, unnamed=digest is None)
         self._tracked[request.request_id] = state
         if state.unnamed:
@@ -219,6 +225,9 @@ class Scheduler:
             state = self._tracked[request.request_id]
         if state.loads:
             return 0, False  # what its loads of before fill is not known yet: no promise could be taken up
+        if computed and request.lora_request is not None:
+            # vLLM's own cache tells adapters by name and path only: what it found may be of the weights before.
+            state.unnamed = state.unnamed or len(self._weights_of_name(request.lora_request)) > 1
         if self._prefetch_running(state):
             return None, False
         state.promise = []
@@ -229,8 +238,8 @@ class Scheduler:
         # What failed is computed, and not tried again: vLLM may ask anew before the daemon has dropped it.
         if state.suspect:
             chunks = min([chunks, *(chunk for group, chunk in state.suspect if group == self._main)])
-        if (not self._options.load or self._broken or state.unnamed or state.failed or request.skip_reading_prefix_cache or chunks <= first
-                or computed % self._chunk_tokens):
+        if (not self._options.load or self._broken or state.unnamed or state.failed
+                or request.skip_reading_prefix_cache or chunks <= first or computed % self._chunk_tokens):
             return 0, False
         if not state.asked:
             state.asked = True

@@ -91,7 +91,7 @@ class Worker:
         self._finishing.update(meta.finishing)
         jobs = [self._job_of_store[number] for number in meta.fence if number in self._job_of_store]
         if jobs:
-            self._mover.wait(jobs)  # ends by the stores' own deadlines
+            self._mover.wait(jobs)  # a store that copies cannot be abandoned; its own deadline ends it
         self.tell_costs()  # to a daemon that came back
         self._began = time.monotonic() if meta.prefill else None
 
