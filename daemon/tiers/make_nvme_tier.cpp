@@ -64,7 +64,13 @@ Result<std::unique_ptr<Tier>> make_nvme_tier(const Config& config,
   for (const std::string& path : paths) {
     Result<nvme::Slab> slab = open_path(path, options, clock, wake.get());
     if (!slab.ok()) {
-      if (options.required == Switch::kOn) return slab.error();
+      if (options.required == Switch::kOn) {
+        return Error::format(
+            slab.error().code(),
+            "nvme.required is \"on\" and %s of nvme.paths cannot be used: %s; make "
+            "the folder or mount its file system, or set nvme.required to \"off\"",
+            path.c_str(), slab.error().message());
+      }
       nvme::Slab failed;
       failed.name = path;
       failed.failure = slab.error().message();

@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <ctime>
 #include <map>
 #include <thread>
 #include <utility>
@@ -49,6 +50,7 @@ class Verifier {
     }
     // Records that no assigned segment has a slot for.
     report_.stale_records += records_.size();
+    record_device();
     if (Status s = wait_recorded(); !s) return s.error();
     return std::move(report_);
   }
@@ -135,15 +137,35 @@ class Verifier {
     if (metadata_->state() != MetadataState::kReady) {
       return Error(Code::kCorrupt, "the metadata database cannot be used");
     }
-    metadata_->begin_scan(record_prefix(superblock_.uuid));
+    const std::string device = device_record_key(superblock_.uuid);
+    scan(device, [&](const daemon::MetadataRecord& record) {
+      has_device_record_ = has_device_record_ || record.key == device;
+    });
+    scan(record_prefix(superblock_.uuid),
+         [&](const daemon::MetadataRecord& record) { take(record); });
+    return {};
+  }
+
+  template <typename Take>
+  void scan(const std::string& prefix, const Take& take_one) {
+    metadata_->begin_scan(prefix);
     std::vector<daemon::MetadataRecord> batch(256);
     for (;;) {
       const bool more = metadata_->scanning();
       const size_t got = metadata_->scanned(batch);
-      for (size_t i = 0; i < got; ++i) take(batch[i]);
-      if (got == 0 && !more) return {};
+      for (size_t i = 0; i < got; ++i) take_one(batch[i]);
+      if (got == 0 && !more) return;
       if (got == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
+  }
+
+  // Without it the daemon takes the database for one that never saw this slab, and goes by the
+  // headers: what was removed here would come back. What was written today is not known any more.
+  void record_device() {
+    if (!options_.repair || has_device_record_) return;
+    DeviceRecord record;
+    record.wall_seconds = static_cast<uint64_t>(std::time(nullptr));
+    queued_ = metadata_->put(device_record_key(superblock_.uuid), encode(record, superblock_.uuid));
   }
 
   void take(const daemon::MetadataRecord& record) {
@@ -240,6 +262,7 @@ class Verifier {
   Superblock superblock_;
   std::unique_ptr<Metadata> metadata_;
   std::map<SlotNumber, ChunkRecord> records_;
+  bool has_device_record_ = false;
   std::vector<std::byte> bytes_;
   uint64_t queued_ = 0;  // the last change of the metadata
 };

@@ -221,6 +221,20 @@ TEST_F(Verify, LostMetadataIsRebuiltFromSlotHeaders) {
   }
 }
 
+// The next start goes by what was repaired, not by the headers again.
+TEST_F(Verify, WhatWasRemovedAfterARebuildDoesNotComeBack) {
+  close_tier();
+  std::filesystem::remove_all(folder_.path() + "/nvme/metadata");
+  EXPECT_EQ(verify(true).repaired, kChunks);
+  damage(offset_of(0) + 6000);
+  EXPECT_EQ(verify(true).damaged, 1u);
+  open_tier();
+  EXPECT_EQ(found_.size(), kChunks - 1);
+  for (const daemon::TierNotice& notice : tier_->take_notices()) {
+    EXPECT_FALSE(notice.is_warning) << notice.text;
+  }
+}
+
 TEST_F(Verify, OneSuperblockIsEnoughAndNoneIsAnError) {
   close_tier();
   damage(100);
