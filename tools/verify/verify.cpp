@@ -63,7 +63,10 @@ class Verifier {
   Status open_slab() {
     file_ = Fd(::open(report_.path.c_str(), O_RDONLY | O_CLOEXEC));
     if (!file_ && errno == ENOENT) {
-      return Error::format(Code::kNotFound, "there is no %.200s", report_.path.c_str());
+      return Error::format(
+          Code::kNotFound,
+          "there is no %.200s; name the paths of nvme.paths if slabs lie elsewhere",
+          report_.path.c_str());
     }
     if (!file_) return Error::system(errno, report_.path.c_str());
     struct flock whole = {};

@@ -153,7 +153,7 @@ INSTANTIATE_TEST_SUITE_P(
              [](Facts& f) { f.disks[0].is_block_device = true, f.disks[0].slab_bytes = 0; }},
         Case{"disks", Verdict::kNote, [](Facts& f) { f.disks[0].is_rotational = true; }},
         Case{"disks", Verdict::kNote, [](Facts& f) { f.disks[0].updates_access = true; }},
-        Case{"disks", Verdict::kNote, [](Facts& f) { f.disks[0].error = ENOENT; }},
+        Case{"disks", kBad, [](Facts& f) { f.disks[0].error = ENOENT; }},
         Case{"keeper", Verdict::kNote, [](Facts& f) { f.keep_wanted = "off"; }},
         Case{"keeper", kBad, [](Facts& f) { f.manager_keeps = false; }},
         Case{"keeper", kBad,

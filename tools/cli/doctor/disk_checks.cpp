@@ -27,8 +27,8 @@ std::string bytes(uint64_t count) {
 DiskJudgement judge_disk(const DiskFacts& disk) {
   DiskJudgement judged;
   if (disk.error == ENOENT && !disk.is_block_device) {
-    judged.say(Verdict::kNote, "does not exist yet",
-               "mount the disk there first: else it lies on the disk above it");
+    judged.say(Verdict::kDegraded, "does not exist: no chunk lies there",
+               "mount the disk there or make the folder (kvtierd does not), for the daemon's user");
     return judged;
   }
   if (disk.error != 0) {
